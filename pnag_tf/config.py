@@ -1,0 +1,135 @@
+"""Every setting of a run: one frozen dataclass per stage, and the presets tiny, demo, search and paper."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pnag_tf import backbone as backbone_lib
+from pnag_tf import space as space_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Images. The resolution and the number of classes are the backbone's."""
+
+    dataset: str = "fashion_mnist"  # 'fashion_mnist', 'folder', or any TFDS name
+    data_dir: str = ""  # the image folder, or TFDS's data directory
+    class_subset: int = 0  # this many classes, a seeded choice; 0 = all
+    augmentation: str = "flip"  # 'none', 'flip', 'shift' (flip + shifted crop) or 'crop' (Inception crop + flip + colour)
+    batch_size: int = 64
+    validation_fraction: float = 0.2  # of the training images (section E)
+    train_limit: int = 0  # use only this many training images; 0 = all
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One phase of progressive shrinking: which options may be drawn, and for how long.
+
+    An empty tuple stands for the largest option alone.
+    """
+
+    name: str
+    epochs: float
+    learning_rate: float
+    depths: tuple[int, ...] = ()
+    kernels: tuple[int, ...] = ()
+    ratios: tuple[int, ...] = ()
+    subnets_per_step: int = 1
+    teacher: bool = True  # distil from the trained full network
+
+
+@dataclasses.dataclass(frozen=True)
+class Supernet:
+    """Training of the supernet (section E)."""
+
+    phases: tuple[Phase, ...] = ()
+    weight_decay: float = 3e-5
+    label_smoothing: float = 0.1
+    dropout: float = 0.1
+    momentum: float = 0.9
+    distillation_weight: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """The records: how many architectures, and what their accuracy is measured on."""
+
+    architectures: int = 16000  # M
+    calibration_images: int = 2000  # batch norm recalibration
+    validation_images: int = 0  # 0 = the whole validation set
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """How latency is measured on a device."""
+
+    source: str = "table"  # 'table' (sum over blocks, calibrated on whole networks) or 'measured' (each network)
+    threads: int = 1
+    calibration_networks: int = 12  # whole networks that calibrate the table
+    check_networks: int = 6  # other whole networks that its error is reported on
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictors:
+    """Accuracy and latency regressors on the records."""
+
+    hidden: int = 400
+    layers: int = 3
+    epochs: int = 60
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    held_out: float = 0.1  # fraction of the records that only judge
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """The evaluator R(α|B; w) (section C)."""
+
+    hidden: int = 512
+    layers: int = 3
+    budget_embedding: int = 64
+    epochs: int = 250
+    learning_rate: float = 0.1
+    final_learning_rate: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Generator:
+    """The generator f(B; θ) and its policy gradient (section A)."""
+
+    budgets: int = 10  # K, evenly over the latency range
+    samples: int = 1  # N per budget and iteration
+    budget_embedding: int = 64
+    hidden: int = 64
+    iterations: int = 120_000
+    learning_rate: float = 3e-4
+    entropy_weight: float = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Eval:
+    """What is made for each requested budget."""
+
+    budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
+    samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A whole run."""
+
+    preset: str
+    space: space_lib.SearchSpace = space_lib.SearchSpace()
+    backbone: backbone_lib.Backbone = backbone_lib.Backbone()
+    data: Data = Data()
+    supernet: Supernet = Supernet()
+    measure: Measure = Measure()
+    latency: Latency = Latency()
+    predictors: Predictors = Predictors()
+    evaluator: Evaluator = Evaluator()
+    generator: Generator = Generator()
+    eval: Eval = Eval()
+    device: str = "cpu"
+    method: str = "pnag"
+    seed: int = 0

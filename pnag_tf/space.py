@@ -1,0 +1,252 @@
+"""The search space as data: architectures, their strings, and the int32 vectors every other module works on.
+
+Two forms of one architecture:
+
+* `Architecture`, frozen and hashable, with values a person reads (kernel 5, expand ratio 6) and the string form
+  ``depths:kernels:ratios`` of the public PNAG record file;
+* *choices*, int32 ``[tokens]``: indices into the options, in the order in which the generator decides
+  (supplement, section D): per unit the depth, then for each layer the expand ratio and the kernel.
+
+Layers beyond a unit's depth carry the value 0 in both forms, so that equal networks are equal data.
+Batches of choices, ``[n, tokens]``, are what the supernet, the predictors, the evaluator and the search consume.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """One network of a search space.
+
+    Attributes:
+      depths: layers of each unit, ``[units]``.
+      kernels: kernel size of each layer slot, ``[units * max_depth]``, 0 beyond the unit's depth.
+      ratios: expand ratio of each layer slot, same shape, 0 beyond the unit's depth.
+    """
+
+    depths: tuple[int, ...]
+    kernels: tuple[int, ...]
+    ratios: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return ":".join(",".join(map(str, part)) for part in (self.depths, self.kernels, self.ratios))
+
+    @classmethod
+    def parse(cls, text: str) -> Architecture:
+        """Reads ``depths:kernels:ratios``; whether it lies in a space is `SearchSpace.check`'s business.
+
+        Raises:
+          ValueError: the text is not three colon-separated lists of whole numbers.
+        """
+        parts = str(text).strip().split(":")
+        if len(parts) != 3:
+            raise ValueError(f"architecture '{text}' has {len(parts)} parts; expected depths:kernels:ratios")
+        try:
+            return cls(*(tuple(int(value) for value in part.split(",")) for part in parts))
+        except ValueError:
+            raise ValueError(f"architecture '{text}' holds a value that is no whole number") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+    """Which depths, kernels and expand ratios may be chosen, and in how many units.
+
+    The default is the space of the paper: (81 + 729 + 6561)^5, about 2.2e19 architectures.
+    """
+
+    units: int = 5
+    depths: tuple[int, ...] = (2, 3, 4)
+    kernels: tuple[int, ...] = (3, 5, 7)
+    ratios: tuple[int, ...] = (3, 4, 6)
+
+    def __post_init__(self):
+        for name in ("depths", "kernels", "ratios"):
+            options = getattr(self, name)
+            if not options or list(options) != sorted(set(options)) or options[0] < 1:
+                raise ValueError(f"{name} {options}: expected increasing positive numbers")
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"kernels {self.kernels}: expected odd sizes")
+
+    # ---- shape of the space -------------------------------------------------------------------------------------
+
+    @property
+    def max_depth(self) -> int:
+        return self.depths[-1]
+
+    @property
+    def layers(self) -> int:
+        """Layer slots: units × largest depth."""
+        return self.units * self.max_depth
+
+    @property
+    def tokens(self) -> int:
+        """Length of a choices vector."""
+        return self.units * (1 + 2 * self.max_depth)
+
+    @property
+    def size(self) -> int:
+        """Number of different architectures."""
+        per_layer = len(self.kernels) * len(self.ratios)
+        return sum(per_layer**depth for depth in self.depths) ** self.units
+
+    @functools.cached_property
+    def depth_columns(self) -> np.ndarray:
+        """int ``[units]``: where the depths stand in a choices vector."""
+        return np.arange(self.units) * (1 + 2 * self.max_depth)
+
+    @functools.cached_property
+    def ratio_columns(self) -> np.ndarray:
+        """int ``[units, max_depth]``."""
+        return self.depth_columns[:, None] + 1 + 2 * np.arange(self.max_depth)
+
+    @functools.cached_property
+    def kernel_columns(self) -> np.ndarray:
+        """int ``[units, max_depth]``."""
+        return self.ratio_columns + 1
+
+    @functools.cached_property
+    def token_kinds(self) -> tuple[str, ...]:
+        """'depth', 'ratio' or 'kernel' for each token, in order."""
+        return ("depth", *("ratio", "kernel") * self.max_depth) * self.units
+
+    @functools.cached_property
+    def token_sizes(self) -> np.ndarray:
+        """int ``[tokens]``: number of options of each token."""
+        sizes = {"depth": len(self.depths), "ratio": len(self.ratios), "kernel": len(self.kernels)}
+        return np.array([sizes[kind] for kind in self.token_kinds])
+
+    # ---- choices ------------------------------------------------------------------------------------------------
+
+    def depth_values(self, choices: np.ndarray) -> np.ndarray:
+        """Depth of each unit: int ``[n, units]`` from choices ``[n, tokens]``."""
+        return np.asarray(self.depths)[np.asarray(choices)[..., self.depth_columns]]
+
+    def layer_active(self, choices: np.ndarray) -> np.ndarray:
+        """bool ``[n, units, max_depth]``: which layer slots are part of the network."""
+        return np.arange(self.max_depth) < self.depth_values(choices)[..., None]
+
+    def active(self, choices: np.ndarray) -> np.ndarray:
+        """bool ``[n, tokens]``: which tokens say something about the network."""
+        choices = np.asarray(choices)
+        mask = np.ones(choices.shape, bool)
+        layers = self.layer_active(choices)
+        mask[..., self.ratio_columns] = layers
+        mask[..., self.kernel_columns] = layers
+        return mask
+
+    def canonical(self, choices: np.ndarray) -> np.ndarray:
+        """The same networks with 0 in every token beyond the depth: int32 ``[n, tokens]``."""
+        return np.where(self.active(choices), choices, 0).astype(np.int32)
+
+    def sample(self, rng: np.random.Generator, count: int) -> np.ndarray:
+        """`count` architectures, every token uniform (section E): int32 ``[count, tokens]``, canonical."""
+        return self.canonical(rng.integers(0, self.token_sizes, (count, self.tokens)))
+
+    def smallest(self) -> np.ndarray:
+        return self.canonical(np.zeros(self.tokens, np.int32))
+
+    def largest(self) -> np.ndarray:
+        return self.canonical(self.token_sizes - 1)
+
+    def mutate(self, rng: np.random.Generator, choices: np.ndarray, probability: float) -> np.ndarray:
+        """Each token is redrawn with the given probability: int32 ``[n, tokens]``, canonical.
+
+        Layers that a deeper unit brings in get random settings, not option 0.
+        """
+        choices = np.asarray(choices)
+        fresh = rng.integers(0, self.token_sizes, choices.shape)
+        redrawn = rng.random(choices.shape) < probability
+        return self.canonical(np.where(redrawn | ~self.active(choices), fresh, choices))
+
+    def crossover(self, rng: np.random.Generator, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Each token from one of the parents by a fair coin: int32 ``[n, tokens]``, canonical.
+
+        Where the coin names a parent whose layer is not there, the other parent's settings are taken.
+        """
+        first, second = np.asarray(first), np.asarray(second)
+        take_first = rng.random(first.shape) < 0.5
+        take_first = np.where(self.active(first) == self.active(second), take_first, self.active(first))
+        return self.canonical(np.where(take_first, first, second))
+
+    # ---- architectures and strings ------------------------------------------------------------------------------
+
+    def check(self, arch: Architecture) -> None:
+        """Raises ValueError, naming value and place, unless the architecture lies in this space."""
+        if len(arch.depths) != self.units:
+            raise ValueError(f"architecture '{arch}' has {len(arch.depths)} units; this space has {self.units}")
+        for name, values, options in (("kernel", arch.kernels, self.kernels), ("ratio", arch.ratios, self.ratios)):
+            if len(values) != self.layers:
+                raise ValueError(f"architecture '{arch}' has {len(values)} {name}s; this space has {self.layers}")
+            for slot, value in enumerate(values):
+                unit, layer = divmod(slot, self.max_depth)
+                if arch.depths[unit] not in self.depths:
+                    raise ValueError(f"depth {arch.depths[unit]} in unit {unit}; choose from {_listed(self.depths)}")
+                inside = layer < arch.depths[unit]
+                if value not in (options if inside else (0,)):
+                    expected = f"choose from {_listed(options)}" if inside else "expected 0 beyond the depth"
+                    raise ValueError(f"{name} {value} in layer {slot}; {expected}")
+
+    def encode(self, architectures: Iterable[Architecture | str]) -> np.ndarray:
+        """Choices int32 ``[n, tokens]`` of architectures or their strings.
+
+        Raises:
+          ValueError: one of them does not lie in this space.
+        """
+        rows = [Architecture.parse(a) if isinstance(a, str) else a for a in architectures]
+        for arch in rows:
+            self.check(arch)
+        choices = np.zeros((len(rows), self.tokens), np.int32)
+        if rows:
+            for columns, options, values in (
+                (self.depth_columns, self.depths, [a.depths for a in rows]),
+                (self.ratio_columns.ravel(), self.ratios, [a.ratios for a in rows]),
+                (self.kernel_columns.ravel(), self.kernels, [a.kernels for a in rows]),
+            ):
+                choices[:, columns] = np.maximum(np.searchsorted(options, np.asarray(values)), 0)
+        return self.canonical(choices)
+
+    def decode(self, choices: np.ndarray) -> list[Architecture]:
+        """Architectures of a batch of choices ``[n, tokens]``."""
+        choices = np.atleast_2d(choices)
+        layers = self.layer_active(choices).reshape(len(choices), -1)
+        depths = self.depth_values(choices)
+        ratios = np.where(layers, np.asarray(self.ratios)[choices[:, self.ratio_columns.ravel()]], 0)
+        kernels = np.where(layers, np.asarray(self.kernels)[choices[:, self.kernel_columns.ravel()]], 0)
+        return [
+            Architecture(tuple(d), tuple(k), tuple(r))
+            for d, k, r in zip(depths.tolist(), kernels.tolist(), ratios.tolist(), strict=True)
+        ]
+
+    # ---- features for predictors --------------------------------------------------------------------------------
+
+    def one_hot(self, choices: np.ndarray) -> np.ndarray:
+        """float32 ``[n, sum(token_sizes)]``: each active token one-hot, inactive ones all zero."""
+        choices = np.atleast_2d(choices)
+        starts = np.concatenate([[0], np.cumsum(self.token_sizes)[:-1]])
+        features = np.zeros((len(choices), int(self.token_sizes.sum())), np.float32)
+        rows, columns = np.nonzero(self.active(choices))
+        features[rows, starts[columns] + choices[rows, columns]] = 1.0
+        return features
+
+    def layer_one_hot(self, choices: np.ndarray) -> np.ndarray:
+        """float32 ``[n, layers * len(ratios) * len(kernels)]``: each active layer's (ratio, kernel) jointly.
+
+        A cost that is a sum over layers, such as latency on most devices, is linear in these features.
+        """
+        choices = np.atleast_2d(choices)
+        options = len(self.ratios) * len(self.kernels)
+        joint = choices[:, self.ratio_columns] * len(self.kernels) + choices[:, self.kernel_columns]
+        features = np.zeros((len(choices), self.layers, options), np.float32)
+        rows, slots = np.nonzero(self.layer_active(choices).reshape(len(choices), -1))
+        features[rows, slots, joint.reshape(len(choices), -1)[rows, slots]] = 1.0
+        return features.reshape(len(choices), -1)
+
+
+def _listed(options: Sequence[int]) -> str:
+    return ", ".join(map(str, options))

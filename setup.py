@@ -1,0 +1,34 @@
+"""Packaging; `make venv` is the short way."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pnag_tf/__init__.py").read_text())[1]
+
+setuptools.setup(
+    name="pnag_tf",
+    version=VERSION,
+    description="Pareto-aware Neural Architecture Generator: image classifiers for any latency budget",
+    license="Apache-2.0",
+    packages=setuptools.find_packages(include=["pnag_tf", "pnag_tf.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.20",
+        "tensorflow-datasets>=4.9",
+        "importlib_resources",  # TFDS 4.9 imports it without asking for it
+        "keras>=3.10",
+        "keras-tuner>=1.4",
+        "ai-edge-litert>=2.0",
+        "absl-py",
+        "numpy",
+        "matplotlib",
+        "tqdm",
+    ],
+    extras_require={
+        "test": ["pytest>=8", "pytest-timeout", "pillow", "ruff>=0.12"],
+        "tune": ["tensorboard", "scikit-learn", "scipy"],
+    },
+)

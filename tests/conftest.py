@@ -1,0 +1,44 @@
+"""What tests share: a two-unit space, its backbone, and the optional development material."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import pytest
+
+from pnag_tf import backbone as backbone_lib
+from pnag_tf import space as space_lib
+
+
+@pytest.fixture(scope="session")
+def space():
+    """Two units: 7,371² architectures, small enough to trace in seconds."""
+    return space_lib.SearchSpace(units=2, depths=(2, 3), kernels=(3, 5, 7), ratios=(3, 4, 6))
+
+
+@pytest.fixture(scope="session")
+def backbone():
+    """The backbone of `space`: 16-pixel images, ten classes, squeeze-excite and both activations."""
+    return backbone_lib.Backbone(
+        base_widths=(16, 24),
+        strides=(2, 2),
+        squeeze_excite=(False, True),
+        activations=("relu", "hard_swish"),
+        base_stem=8,
+        base_first=8,
+        base_final_expand=64,
+        base_feature_mix=64,
+        stem_stride=1,
+        resolution=16,
+        classes=10,
+    )
+
+
+@pytest.fixture(scope="session")
+def material():
+    """The development folder with real measurements; tests that need it are skipped where it is absent."""
+    folder = pathlib.Path(os.environ.get("PNAG_MATERIAL", pathlib.Path(__file__).parents[2] / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"needs the measurements in {folder} (set PNAG_MATERIAL)")
+    return folder
