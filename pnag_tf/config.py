@@ -15,10 +15,11 @@ class Data:
     dataset: str = "fashion_mnist"  # 'fashion_mnist', 'folder', or any TFDS name
     data_dir: str = ""  # the image folder, or TFDS's data directory
     class_subset: int = 0  # this many classes, a seeded choice; 0 = all
-    augmentation: str = "flip"  # 'none', 'flip', 'shift' (flip + shifted crop) or 'crop' (Inception crop + flip + colour)
+    augmentation: str = "flip"  # 'none', 'flip', 'shift' (flip, move) or 'crop' (Inception's crop, flip, colour)
     batch_size: int = 64
     validation_fraction: float = 0.2  # of the training images (section E)
     train_limit: int = 0  # use only this many training images; 0 = all
+    deterministic: bool = True  # False: a batch may take whichever files are decoded first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,11 +74,13 @@ class Latency:
 class Predictors:
     """Accuracy and latency regressors on the records."""
 
-    hidden: int = 400
-    layers: int = 3
+    members: int = 4  # networks of the accuracy ensemble
+    hidden: int = 128
+    layers: int = 3  # hidden layers
+    activation: str = "relu"
     epochs: int = 60
     batch_size: int = 256
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3  # AdamW, cosine to 0
     weight_decay: float = 1e-4
     held_out: float = 0.1  # fraction of the records that only judge
 
@@ -87,11 +90,19 @@ class Evaluator:
     """The evaluator R(α|B; w) (section C)."""
 
     hidden: int = 512
-    layers: int = 3
+    layers: int = 3  # fully connected layers in all, the linear score included
     budget_embedding: int = 64
+    encoding: str = "one_hot"  # 'one_hot' (section D), or 'slack': joint one-hots and the predicted slack beside them
+    loss: str = "hinge"  # 'hinge' (Eqn. F), or 'margin': its margin grows with the difference in accuracy
     epochs: int = 250
+    batch_size: int = 256  # architectures; all their pairs under all budgets make one step
+    optimizer: str = "sgd"  # 'sgd' (momentum 0.9) or 'adamw'
     learning_rate: float = 0.1
     final_learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    pseudo_labels: int = 0  # architectures near the frontier that the predictors label, added to the records
+    pessimism: float = 0.0  # pseudo-labels are the predicted top-1 less this many times the ensemble's disagreement
+    held_out: float = 0.1  # fraction of the records that only judge
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +111,18 @@ class Generator:
 
     budgets: int = 10  # K, evenly over the latency range
     samples: int = 1  # N per budget and iteration
-    budget_embedding: int = 64
-    hidden: int = 64
+    budget_embedding: int = 64  # the tokens' embeddings have the same size: both are added
+    hidden: int = 64  # LSTM units
+    heads: str = "kind"  # output heads one per token 'kind' (section D) or one per 'token'
     iterations: int = 120_000
-    learning_rate: float = 3e-4
-    entropy_weight: float = 1e-3
+    learning_rate: float = 3e-4  # Adam
+    final_learning_rate: float = 3e-4  # cosine from the first to the last iteration
+    entropy_weight: float = 1e-3  # λ
+    final_entropy_weight: float = 1e-3  # geometric from the first to the last iteration
+    advantage: str = "moving_average"  # reward less its moving average per budget, or 'normalised' over N per budget
+    reward: str = "pareto"  # 'pareto' (the evaluator), 'multi_objective' (MnasNet) or 'absolute' (TuNAS)
+    reward_exponent: float = -0.07  # w of acc·(lat/T)^w, and β of acc + β·|lat/T − 1|
+    checkpoint_every: int = 1000  # iterations between checkpoints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +131,10 @@ class Eval:
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
+    pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
+    rounds: int = 0  # active rounds: propose, measure, refit
+    measurements: int = 2000  # extra measurements in all rounds together
+    measure_timeout_s: float = 3600.0  # for one call of the measuring command
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,11 @@ import csv
 import json
 import os
 import pathlib
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 
 class UserError(Exception):
@@ -49,6 +52,17 @@ def read_json(path: str | os.PathLike) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: expected JSON, found {error}") from None
+
+
+def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file. Raises UserError when the file is missing or is none."""
+    try:
+        with np.load(path) as stored:
+            return dict(stored)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: expected an .npz file, found {error}") from None
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:

@@ -1,0 +1,269 @@
+"""Predicts accuracy and latency of any architecture from a table of measured ones.
+
+Latency is a sum over blocks on almost every device, so ridge regression on each layer's joint (ratio, kernel) fits it,
+where a network on separate one-hots errs by the very amount that a search then exploits. Accuracy is a ridge
+regression plus an ensemble of small networks on what that leaves; their disagreement says where not to trust them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from pnag_tf import config as config_lib
+from pnag_tf import features, files, pareto
+from pnag_tf import records as records_lib
+from pnag_tf import space as space_lib
+
+PENALTIES = tuple(10.0 ** np.arange(-6, 4.5, 0.5))  # ridge candidates, in units of one record
+FILE = "predictors.npz"
+
+
+def fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Ridge regression whose penalty minimises the generalised cross-validation error.
+
+    Args:
+      inputs: ``[n, f]``.
+      targets: ``[n]``.
+
+    Returns:
+      float64 ``[1 + f]``: intercept (not penalised), then coefficients.
+    """
+    mean, center = targets.mean(), inputs.mean(0)
+    left, scales, right = np.linalg.svd((inputs - center).astype(np.float64), full_matrices=False)
+    projected = left.T @ (targets - mean)
+    outside = max(np.sum((targets - mean) ** 2) - np.sum(projected**2), 0.0)  # what no coefficients can explain
+    errors = []
+    for penalty in PENALTIES:
+        shrink = scales**2 / (scales**2 + penalty)
+        residual = np.sum(((1 - shrink) * projected) ** 2) + outside
+        errors.append(residual / max(1.0 - (1 + shrink.sum()) / len(targets), 1e-6) ** 2)
+    penalty = PENALTIES[int(np.argmin(errors))]
+    coefficients = right.T @ (scales / (scales**2 + penalty) * projected)
+    return np.concatenate([[mean - center @ coefficients], coefficients])
+
+
+@keras.saving.register_keras_serializable("pnag_tf")
+class EnsembleDense(keras.layers.Layer):
+    """One dense layer of several independent networks at once: ``[members or 1, n, in] -> [members, n, units]``."""
+
+    def __init__(self, members: int, units: int, activation: str | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.members, self.units = members, units
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape):
+        scale = (2.0 / input_shape[-1]) ** 0.5  # He initialisation; Keras would count the members into the fan-in
+        self.kernel = self.add_weight(
+            shape=(self.members, input_shape[-1], self.units),
+            initializer=keras.initializers.RandomNormal(stddev=scale),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(self.members, 1, self.units), initializer="zeros", name="bias")
+
+    def call(self, inputs):
+        return self.activation(keras.ops.matmul(inputs, self.kernel) + self.bias)
+
+    def get_config(self):
+        activation = keras.activations.serialize(self.activation)
+        return super().get_config() | {"members": self.members, "units": self.units, "activation": activation}
+
+
+def ensemble(inputs: int, settings: config_lib.Predictors) -> keras.Model:
+    """The networks: features ``[n, inputs]`` -> ``[n, members]``."""
+    entry = keras.Input((inputs,))
+    hidden = keras.ops.expand_dims(entry, 0)
+    for _ in range(settings.layers):
+        hidden = EnsembleDense(settings.members, settings.hidden, settings.activation)(hidden)
+    output = EnsembleDense(settings.members, 1)(hidden)
+    return keras.Model(entry, keras.ops.transpose(output[:, :, 0]), name="accuracy_ensemble")
+
+
+class Predictors:
+    """Accuracy and latency of architectures of one space; made by `train` or `load`.
+
+    Attributes:
+      space: the search space.
+      report: held-out errors: ``top1_rmse``, ``top1_tau``, ``latency_rmse_ms``, ``latency_max_error_ms``,
+        ``latency_tau``, ``held_out`` (number of records); and ``latency_low_ms``, ``latency_high_ms``, ``top1_low``,
+        ``top1_high``: the range of all records.
+    """
+
+    def __init__(
+        self,
+        space: space_lib.SearchSpace,
+        settings: config_lib.Predictors,
+        latency: np.ndarray,
+        accuracy: np.ndarray,
+        scale: float,
+        network: keras.Model,
+        report: dict[str, float],
+    ):
+        self.space, self.settings, self.report = space, settings, report
+        self._encoder = features.Encoder(space)
+        self._latency, self._accuracy, self._scale, self._network = latency, accuracy, scale, network
+        signature = [tf.TensorSpec([None, space.tokens], tf.int32)]
+        self._predict = tf.function(self.graph, input_signature=signature)
+
+    def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""
+        one_hot = self._encoder.one_hot(choices)
+        linear = tf.linalg.matvec(one_hot, tf.constant(self._accuracy[1:], tf.float32))
+        members = self._scale * self._network(one_hot, training=False)
+        top1 = float(self._accuracy[0]) + linear + tf.reduce_mean(members, 1)
+        return top1, tf.math.reduce_std(members, 1), self.latency_graph(choices)
+
+    def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
+        """latency_ms, float32 ``[n]``, as operations of a caller's graph."""
+        inputs = tf.concat([self._encoder.one_hot(choices), self._encoder.joint(choices)], 1)
+        return float(self._latency[0]) + tf.linalg.matvec(inputs, tf.constant(self._latency[1:], tf.float32))
+
+    def predict(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(top1, disagreement, latency_ms), each float64 ``[n]``, of choices ``[n, tokens]``.
+
+        Disagreement is the standard deviation of top-1 over the members of the ensemble.
+        """
+        choices = np.atleast_2d(choices).astype(np.int32)
+        return tuple(value.numpy().astype(np.float64) for value in self._predict(choices))
+
+    def top1(self, choices: np.ndarray) -> np.ndarray:
+        """Predicted accuracy as a fraction, ``[n]``."""
+        return self.predict(choices)[0]
+
+    def latency_ms(self, choices: np.ndarray) -> np.ndarray:
+        """Predicted latency, ``[n]``; without the networks, so cheap."""
+        inputs = latency_inputs(self.space, np.atleast_2d(choices))
+        return self._latency[0] + inputs @ self._latency[1:]
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes one file into `folder`, atomically."""
+        arrays = {f"network_{i}": weight for i, weight in enumerate(self._network.get_weights())}
+        meta = {"settings": dataclasses.asdict(self.settings), "scale": self._scale, "report": self.report}
+        with files.replacing(pathlib.Path(folder) / FILE) as beside:
+            np.savez(beside, latency=self._latency, accuracy=self._accuracy, meta=json.dumps(meta), **arrays)
+
+
+def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
+    """Reads what `Predictors.save` wrote.
+
+    Raises:
+      UserError: the file is missing, or belongs to another space.
+    """
+    path = pathlib.Path(folder) / FILE
+    arrays = files.read_npz(path)
+    meta = json.loads(str(arrays["meta"]))
+    settings = config_lib.Predictors(**meta["settings"])
+    inputs = int(space.token_sizes.sum())
+    if len(arrays["accuracy"]) != 1 + inputs:
+        raise files.UserError(f"{path}: predictors of {len(arrays['accuracy']) - 1} features; this space has {inputs}")
+    network = ensemble(inputs, settings)
+    network.set_weights([arrays[f"network_{i}"] for i in range(len(network.weights))])
+    return Predictors(space, settings, arrays["latency"], arrays["accuracy"], meta["scale"], network, meta["report"])
+
+
+def latency_inputs(space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
+    """Features ``[n, f]`` of the latency regression.
+
+    The joint ones carry the whole sum over blocks; the single ones let the ridge share strength between blocks when
+    records are few.
+    """
+    return np.concatenate([space.one_hot(choices), space.layer_one_hot(choices)], 1)
+
+
+def train(
+    records: records_lib.Records, settings: config_lib.Predictors, seed: int = 0, progress: bool = False
+) -> Predictors:
+    """Fits both predictors on records; a random `settings.held_out` of them only judges.
+
+    Raises:
+      UserError: fewer than 20 records.
+      FloatingPointError: the loss became NaN.
+    """
+    if len(records) < 20:
+        raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
+    training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
+    one_hot = records.space.one_hot(training.choices)
+    latency = fit_ridge(latency_inputs(records.space, training.choices), training.latency_ms)
+    accuracy = fit_ridge(one_hot, training.top1)
+    residual = training.top1 - accuracy[0] - one_hot @ accuracy[1:]
+    scale = float(max(residual.std(), 1e-8))
+    network = _train_ensemble(one_hot, residual / scale, settings, seed, progress)
+    scale *= _worth(network, accuracy, scale, held_out)
+    result = Predictors(records.space, settings, latency, accuracy, scale, network, {})
+    result.report.update(_errors(result, held_out))
+    for name, column in (("latency", "latency_ms"), ("top1", "top1")):
+        unit = "_ms" if name == "latency" else ""
+        result.report[f"{name}_low{unit}"] = float(getattr(records, column).min())
+        result.report[f"{name}_high{unit}"] = float(getattr(records, column).max())
+    return result
+
+
+def _train_ensemble(
+    inputs: np.ndarray, targets: np.ndarray, settings: config_lib.Predictors, seed: int, progress: bool
+) -> keras.Model:
+    """The ensemble fitted to targets ``[n]`` of unit variance."""
+    network = ensemble(inputs.shape[1], settings)
+    for number, weight in enumerate(network.weights):  # seeded by place, whatever was built before in this process
+        if weight.path.endswith("kernel"):
+            noise = np.random.default_rng([seed, number]).normal(size=weight.shape)
+            weight.assign(noise * (2.0 / weight.shape[1]) ** 0.5)
+    batch = min(settings.batch_size, len(inputs))
+    data = tf.data.Dataset.from_tensor_slices((inputs.astype(np.float32), targets.astype(np.float32)[:, None]))
+    data = data.cache().shuffle(len(inputs), seed=seed).batch(batch, drop_remainder=True).prefetch(2)
+    steps = settings.epochs * (len(inputs) // batch)
+    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    network.compile(optimizer, loss=_square)  # one target, broadcast to all members
+    network.fit(data, epochs=settings.epochs, verbose=0, callbacks=[EpochBar("predictors", settings.epochs, progress)])
+    return network
+
+
+def _square(targets, outputs):
+    return keras.ops.mean(keras.ops.square(targets - outputs), -1)
+
+
+def _worth(network: keras.Model, linear: np.ndarray, scale: float, held_out: records_lib.Records) -> float:
+    """How much of the networks' correction held-out records confirm, 0 to 1: noise in few records is no signal."""
+    inputs = held_out.space.one_hot(held_out.choices)
+    residual = held_out.top1 - linear[0] - inputs @ linear[1:]
+    correction = scale * network.predict(inputs, batch_size=4096, verbose=0).mean(1)
+    return float(np.clip(residual @ correction / max(correction @ correction, 1e-12), 0.0, 1.0))
+
+
+class EpochBar(keras.callbacks.Callback):
+    """A progress bar over epochs that stops the run at a loss that is no number, and names the step."""
+
+    def __init__(self, title: str, epochs: int, progress: bool):
+        super().__init__()
+        self._bar = tqdm.tqdm(total=epochs, desc=title, unit="epoch", disable=not progress)
+
+    def on_epoch_end(self, epoch, logs=None):
+        loss = logs["loss"]
+        if not np.isfinite(loss):
+            raise FloatingPointError(f"{self._bar.desc}: loss {loss} in epoch {epoch + 1}")
+        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+        self._bar.update()
+
+    def on_train_end(self, logs=None):
+        self._bar.close()
+
+
+def _errors(predictors: Predictors, held_out: records_lib.Records) -> dict[str, float]:
+    top1, _, latency_ms = predictors.predict(held_out.choices)
+    few = slice(2000)  # Kendall's tau is quadratic
+    return {
+        "held_out": len(held_out),
+        "top1_rmse": float(np.sqrt(np.mean((top1 - held_out.top1) ** 2))),
+        "top1_tau": pareto.kendall_tau(top1[few], held_out.top1[few]),
+        "latency_rmse_ms": float(np.sqrt(np.mean((latency_ms - held_out.latency_ms) ** 2))),
+        "latency_max_error_ms": float(np.max(np.abs(latency_ms - held_out.latency_ms))),
+        "latency_tau": pareto.kendall_tau(latency_ms[few], held_out.latency_ms[few]),
+    }
