@@ -1,0 +1,268 @@
+"""Opens a dataset by name, parts it into training, validation and test images, and feeds them in batches."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+
+import numpy as np
+import tensorflow as tf
+
+from pnag_tf import config, files
+from pnag_tf.data import augment, catalog, examples, folder, idx
+
+SHIFT = 1 / 8  # 'shift' moves images by up to this share of their side: 4 px of 32
+EPOCH_SEEDS = 1_000_003  # seeds of different runs stay apart for as many epochs
+SEED_STEP = 1000  # between the seeds of two images; the operations on one take seed, seed + 1, seed + 100 and so on
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What is known of a dataset before any image is decoded.
+
+    Attributes:
+      name: as asked for.
+      class_names: one a label; `classes` of them.
+      train_images, validation_images, test_images: how many of each.
+      native_size: height of the images in pixels, 0 where it differs from image to image.
+      mean, std: pixels are normalised to (pixel / 255 − mean) / std, by colour channel (one for grey).
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train_images: int
+    validation_images: int
+    test_images: int
+    native_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+
+@functools.lru_cache(maxsize=1)  # `describe` and `load` follow each other
+def _open(dataset: str, data_dir: str, class_subset: int, seed: int) -> examples.Source:
+    """The source of a name, with the chosen classes alone."""
+    path = pathlib.Path(data_dir).expanduser()
+    if dataset == "folder":
+        if not data_dir:
+            raise files.UserError(f"--dataset=folder needs --data_dir; expected {folder.LAYOUT}")
+        return folder.load(path, class_subset, seed)
+    if dataset != "fashion_mnist":
+        return catalog.load(dataset, data_dir, class_subset, seed)
+    if data_dir and idx.holds_files(path):
+        source = idx.load(path)
+    elif not data_dir and idx.holds_files(idx.DEBIAN_FOLDER):
+        source = idx.load(idx.DEBIAN_FOLDER)
+    else:
+        source = _fashion_from_catalog(data_dir)
+    return source.take_classes(examples.choose_classes(len(source.class_names), class_subset, seed))
+
+
+def _fashion_from_catalog(data_dir: str) -> examples.Source:
+    try:
+        source = catalog.load("fashion_mnist", data_dir, 0, 0)
+    except files.UserError as error:
+        raise files.UserError(
+            "Fashion-MNIST is not on this machine: install Debian's dataset-fashion-mnist, or give the folder of its "
+            f"four IDX files ({idx.NAMES['train', 'images']} ...) with --data_dir; {error}"
+        ) from error
+    return dataclasses.replace(source, class_names=idx.CLASS_NAMES, mean=idx.MEAN, std=idx.STD)
+
+
+def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examples, examples.Examples]:
+    """The source, and its training images parted into training and validation.
+
+    Raises:
+      UserError: a setting that cannot be, or too few images.
+    """
+    if data.augmentation not in augment.KINDS:
+        raise files.UserError(f"augmentation '{data.augmentation}'; choose from {', '.join(augment.KINDS)}")
+    if not 0 < data.validation_fraction < 1:
+        raise files.UserError(f"validation_fraction {data.validation_fraction}; expected between 0 and 1")
+    source = _open(data.dataset, data.data_dir, data.class_subset, seed)
+    kept, held_out = examples.stratified(
+        source.train.labels, data.validation_fraction, examples.generator(seed, "validation")
+    )
+    if not len(held_out) or not len(source.test):
+        raise files.UserError(
+            f"dataset '{data.dataset}' has {len(source.train)} training and {len(source.test)} test images; "
+            "expected at least two for training and one for test in some class"
+        )
+    if data.train_limit:
+        kept = np.sort(examples.generator(seed, "limit").permutation(kept)[: data.train_limit])
+    return source, source.train.take(kept), source.train.take(held_out)
+
+
+def describe(data: config.Data, seed: int) -> DatasetInfo:
+    """Classes and counts. Downloads where need be; reads no pixels of image files.
+
+    Raises:
+      UserError: anything about the data that the user has to change.
+    """
+    return load(data, 0, seed).info
+
+
+def load(data: config.Data, resolution: int, seed: int) -> Splits:
+    """The parts of a dataset at `resolution` pixels; `seed` settles the parts, the order and the augmentation.
+
+    Raises:
+      UserError: anything about the data that the user has to change.
+    """
+    source, train, validation = _part(data, seed)
+    info = DatasetInfo(
+        name=data.dataset,
+        class_names=source.class_names,
+        train_images=len(train),
+        validation_images=len(validation),
+        test_images=len(source.test),
+        native_size=source.train.images.shape[1] if source.train.in_memory else 0,
+        mean=source.mean,
+        std=source.std,
+    )
+    return Splits(info, data, resolution, seed, train, validation, source.test)
+
+
+class Splits:
+    """Training, validation and test images of one dataset; each method gives batches of that part alone.
+
+    Every dataset yields (images float32 [n, r, r, 3] normalised, labels int32 [n]).
+
+    Attributes:
+      info: see DatasetInfo.
+    """
+
+    def __init__(
+        self,
+        info: DatasetInfo,
+        data: config.Data,
+        resolution: int,
+        seed: int,
+        train: examples.Examples,
+        validation: examples.Examples,
+        test: examples.Examples,
+    ):
+        self.info = info
+        self._data = data
+        self._resolution = resolution
+        self._seed = seed
+        self._train = train
+        self._validation = validation
+        self._test = test
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Full batches in an epoch, at least one (a batch is then as large as the training set)."""
+        return max(1, len(self._train) // batch_size)
+
+    def train(self, batch_size: int, first_step: int = 0, steps: int | None = None) -> tf.data.Dataset:
+        """Shuffled, augmented training batches: `steps` of them (None: without end) from step `first_step` of the run.
+
+        Batch i is a function of the seed and i alone, so that a run that goes on at step i sees what it would have
+        seen. Each epoch is a permutation of its own, less the images that fill no batch.
+        """
+        batch_size = min(batch_size, len(self._train))
+        per_epoch = self.steps_per_epoch(batch_size)
+        count = len(self._train)
+
+        def epoch_order(epoch):
+            seed = tf.stack([tf.constant(self._seed, tf.int64), epoch])
+            order = tf.random.experimental.stateless_shuffle(tf.range(count), seed)
+            order = tf.reshape(order[: per_epoch * batch_size], (per_epoch, batch_size))
+            # A seed for the first image of each batch; see `spread` for the others.
+            places = SEED_STEP * batch_size * tf.range(per_epoch, dtype=tf.int64)
+            seeds = tf.stack([tf.fill((per_epoch,), self._seed * EPOCH_SEEDS + epoch), places], axis=1)
+            return tf.data.Dataset.from_tensor_slices((order, seeds))
+
+        order = tf.data.Dataset.range(first_step // per_epoch, np.iinfo(np.int64).max).flat_map(epoch_order)
+        order = order.skip(first_step % per_epoch)
+        if steps is not None:
+            order = order.take(steps)
+        dataset = self._batches(self._train, order, batch_size, self._data.augmentation)
+        cardinality = tf.data.INFINITE_CARDINALITY if steps is None else steps
+        return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
+
+    def validation(self, batch_size: int, images: int = 0) -> tf.data.Dataset:
+        """The validation images in a fixed order; a seeded choice of `images` of them, 0 for all."""
+        return self._plain(self._some(self._validation, images, "judge"), batch_size)
+
+    def calibration(self, images: int, batch_size: int) -> tf.data.Dataset:
+        """A seeded choice of `images` training images without augmentation, to recalibrate batch norm."""
+        return self._plain(self._some(self._train, images, "calibration"), batch_size)
+
+    def test(self, batch_size: int) -> tf.data.Dataset:
+        """The published test images, for the final evaluation alone."""
+        return self._plain(self._test, batch_size)
+
+    def check_files(self) -> None:
+        """Decodes every training and validation image; for finding the file that stopped a run.
+
+        Raises:
+          UserError: names the first file that cannot be decoded.
+        """
+        for part in (self._train, self._validation):
+            for path in () if part.in_memory else part.images:
+                if not folder.decodes(path):
+                    raise files.UserError(f"{path} is broken: it cannot be decoded; repair or remove it")
+
+    def _some(self, part: examples.Examples, images: int, purpose: str) -> examples.Examples:
+        if not images or images >= len(part):
+            return part
+        return part.take(examples.generator(self._seed, purpose).permutation(len(part))[:images])
+
+    def _plain(self, part: examples.Examples, batch_size: int) -> tf.data.Dataset:
+        order = tf.data.Dataset.range(len(part)).map(lambda index: tf.cast(index, tf.int32)).batch(batch_size)
+        order = order.map(lambda indices: (indices, tf.zeros((2,), tf.int64)))
+        return self._batches(part, order, batch_size, "none")
+
+    def _batches(
+        self, part: examples.Examples, order: tf.data.Dataset, batch_size: int, augmentation: str
+    ) -> tf.data.Dataset:
+        """(int32 indices [n], int64 seed [2]) -> (images, labels)."""
+        feed = self._from_memory if part.in_memory else self._from_files
+        dataset = feed(part, order, batch_size, augmentation)
+        options = tf.data.Options()
+        options.deterministic = self._data.deterministic
+        return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+    def _from_memory(self, part, order, batch_size, augmentation) -> tf.data.Dataset:
+        pixels, labels = tf.constant(part.images), tf.constant(part.labels)
+
+        def batch(indices, seed):
+            images = tf.gather(pixels, indices)
+            if augmentation == "crop":
+                images = augment.random_crops(images, self._resolution, seed)
+            else:
+                images = augment.fit(images, self._resolution)
+            return self._finish(images, seed, augmentation), tf.gather(labels, indices)
+
+        return order.map(batch)
+
+    def _from_files(self, part, order, batch_size, augmentation) -> tf.data.Dataset:
+        paths, labels = tf.constant(part.images), tf.constant(part.labels)
+
+        def spread(indices, seed):
+            count = tf.shape(indices, tf.int64)[0]
+            seeds = tf.stack([tf.fill((count,), seed[0]), seed[1] + SEED_STEP * tf.range(count)], axis=1)
+            return tf.data.Dataset.from_tensor_slices((indices, seeds))
+
+        def one(index, seed):
+            if augmentation == "crop":
+                image = augment.decode_random(paths[index], self._resolution, seed)
+            else:
+                image = augment.decode(paths[index], self._resolution)
+            # Image by image, in the parallel map: a batch of large pictures would leave the processor's cache.
+            return self._finish(image[tf.newaxis], seed, augmentation)[0], labels[index]
+
+        return order.flat_map(spread).map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+
+    def _finish(self, images: tf.Tensor, seed: tf.Tensor, augmentation: str) -> tf.Tensor:
+        """What is left to do at the network's resolution, from flips to normalised pixels."""
+        if augmentation != "none":
+            shift = max(1, round(SHIFT * self._resolution)) if augmentation == "shift" else 0
+            images = augment.flip_and_shift(images, shift, seed + 100)
+        if augmentation == "crop" and images.shape[-1] == 3:
+            images = augment.colour_jitter(images, seed + 200)
+        return augment.normalise(images, self.info.mean, self.info.std)
