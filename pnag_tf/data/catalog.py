@@ -89,12 +89,9 @@ def prepare(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
         builder = library().builder(name, data_dir=str(root(data_dir)))
     except Exception as error:  # TFDS raises many kinds: unknown versions, configs, missing packages
         raise files.UserError(f"TFDS cannot open '{name}': {error}") from error
-    image, label = (builder.info.features.get(key) for key in ("image", "label"))
-    features = library().features
-    if not (isinstance(image, features.Image) and isinstance(label, features.ClassLabel)):
-        raise files.UserError(
-            f"dataset '{name}' has {', '.join(builder.info.features)}; expected an image and a class label"
-        )
+    found, kinds = dict(builder.info.features.items()), library().features
+    if not (isinstance(found.get("image"), kinds.Image) and isinstance(found.get("label"), kinds.ClassLabel)):
+        raise files.UserError(f"dataset '{name}' has {', '.join(found)}; expected 'image' and the class 'label'")
     if builder.info.splits:
         return builder
     check_manual(builder, data_dir)
@@ -177,7 +174,7 @@ def load(name: str, data_dir: str, class_subset: int, seed: int) -> examples.Sou
         return examples.Source(tuple(class_names), train, test).take_classes(chosen)
 
     kind = f"{class_subset}_classes_seed{seed}" if class_subset else "all_classes"
-    images = builder.data_path / "pnag_images" / kind
+    images = pathlib.Path(builder.data_path, "pnag_images", kind)
     images.mkdir(parents=True, exist_ok=True)
     names = {int(label): class_names[label].replace("/", "_") for label in chosen}
     parts = {"train": "train", "test": published_test} if published_test else {"train": "train"}
