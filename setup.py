@@ -28,7 +28,7 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "pillow", "ruff>=0.12"],
+        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12"],
         "tune": ["tensorboard", "scikit-learn", "scipy"],
     },
 )

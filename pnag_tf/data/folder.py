@@ -56,7 +56,9 @@ def read_part(folder: pathlib.Path, class_names: tuple[str, ...]) -> examples.Ex
     paths, labels = [], []
     for label, name in enumerate(class_names):
         found = sorted(
-            path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()
+            path
+            for path in (folder / name).rglob("[!.]*")  # macOS leaves ._name beside images
+            if path.suffix.lower() in SUFFIXES and path.is_file()
         )
         if not found:
             raise files.UserError(f"{folder / name} has no JPEG or PNG images; expected {LAYOUT}")
