@@ -339,7 +339,7 @@ def test_no_network_is_told_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog.urllib.request, "getproxies", dict)
     with pytest.raises(files.UserError, match="Network is unreachable.*--data_dir"):
         data.describe(config.Data(dataset="cifar10", data_dir=str(tmp_path)), 0)
-    with pytest.raises(files.UserError, match="Fashion-MNIST is not on this machine.*dataset-fashion-mnist"):
+    with pytest.raises(files.UserError, match="Fashion-MNIST is not in .*dataset-fashion-mnist"):
         data.describe(config.Data(data_dir=str(tmp_path)), 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import pathlib
 import shutil
@@ -74,7 +75,7 @@ def check_manual(builder: tfds.core.DatasetBuilder, data_dir: str) -> None:
     if instructions and not (manual.is_dir() and any(manual.iterdir())):
         raise files.UserError(
             f"{builder.name} has to be downloaded by hand into {manual}, which is empty or missing. "
-            f"TFDS says:\n{str(instructions).strip()}"
+            f"TFDS says:\n{inspect.cleandoc(str(instructions))}"
         )
 
 

@@ -67,8 +67,8 @@ def _fashion_from_catalog(data_dir: str) -> examples.Source:
         source = catalog.load("fashion_mnist", data_dir, 0, 0)
     except files.UserError as error:
         raise files.UserError(
-            "Fashion-MNIST is not on this machine: install Debian's dataset-fashion-mnist, or give the folder of its "
-            f"four IDX files ({idx.NAMES['train', 'images']} ...) with --data_dir; {error}"
+            f"Fashion-MNIST is not in {data_dir or idx.DEBIAN_FOLDER}: install Debian's dataset-fashion-mnist, or give "
+            f"the folder of its four IDX files ({idx.NAMES['train', 'images']} ...) with --data_dir; {error}"
         ) from error
     return dataclasses.replace(source, class_names=idx.CLASS_NAMES, mean=idx.MEAN, std=idx.STD)
 
