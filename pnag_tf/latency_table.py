@@ -1,0 +1,261 @@
+"""A look-up table of blocks: the latency of any architecture from about a hundred short measurements.
+
+Every different block of the space is measured alone; some whole networks then give the two numbers that turn a sum of
+blocks into the latency of a network:
+
+    latency = offset + scale * sum over the blocks
+
+The offset holds stem, first block and head, which all networks share. The scale holds what a block costs more inside a
+network than alone, mostly that its weights are no longer in the nearest cache.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+
+import keras
+import numpy as np
+
+from pnag_tf import backbone as backbone_lib
+from pnag_tf import config, devices, export, files, network
+from pnag_tf import space as space_lib
+
+CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how much of it: `progress('convert blocks', 3, 90)`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A whole network of which both are known."""
+
+    arch: str
+    predicted_ms: float
+    measured_ms: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LatencyTable:
+    """The calibrated table.
+
+    Attributes:
+      space, backbone, device: what it holds for; `device` is the device's own description.
+      offset_ms: latency of the parts that all networks share.
+      layer_ms: float64 [layers, ratios * kernels], what each layer slot adds, in the order of `layer_one_hot`.
+      calibration: the networks that the offset and the scale were fitted to.
+      check: other networks, measured in the same run, that only judge.
+    """
+
+    space: space_lib.SearchSpace
+    backbone: backbone_lib.Backbone
+    device: str
+    offset_ms: float
+    layer_ms: np.ndarray
+    calibration: tuple[Network, ...]
+    check: tuple[Network, ...]
+
+    def latency_ms(self, choices: np.ndarray) -> np.ndarray:
+        """Predicted latency of architectures: int32 [n, tokens] -> float64 [n]."""
+        return self.offset_ms + self.space.layer_one_hot(choices).astype(np.float64) @ self.layer_ms.ravel()
+
+    @property
+    def error(self) -> float:
+        """Median error on the check networks, as a fraction of what was measured; NaN without such networks."""
+        errors = [abs(net.predicted_ms / net.measured_ms - 1) for net in self.check]
+        return float(np.median(errors)) if errors else float("nan")
+
+    def save(self, path: str | os.PathLike) -> None:
+        files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})
+
+
+def load(
+    path: str | os.PathLike, space: space_lib.SearchSpace, backbone: backbone_lib.Backbone, device: str
+) -> LatencyTable:
+    """Reads a table that `LatencyTable.save` wrote.
+
+    Raises:
+      UserError: the file cannot be read, is no such table, or holds for another space, backbone or device.
+    """
+    value = files.read_json(path)
+    if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(LatencyTable)}:
+        raise files.UserError(f"{path}: expected a latency table")
+    expected = {"space": dataclasses.asdict(space), "backbone": dataclasses.asdict(backbone), "device": device}
+    for difference in _differences(expected, value):
+        raise files.UserError(f"{path} is the table of another run: {difference}")
+    value["layer_ms"] = np.array(value["layer_ms"], np.float64)
+    for part in ("calibration", "check"):
+        value[part] = tuple(Network(**net) for net in value[part])
+    return LatencyTable(**{**value, "space": space, "backbone": backbone})
+
+
+def measure_table(
+    space: space_lib.SearchSpace,
+    backbone: backbone_lib.Backbone,
+    device_measure: devices.Measure,
+    settings: config.Latency,
+    rng: np.random.Generator,
+    folder: str | os.PathLike,
+    progress: Progress = lambda what, done, total: None,
+) -> LatencyTable:
+    """Measures the blocks, then whole networks, and calibrates.
+
+    The same call with an equally seeded `rng` goes on where a killed one was: `folder` keeps what is finished and is
+    removed at the end. Converting and measuring never overlap, so that one does not disturb the other.
+
+    Args:
+      device_measure: such as `functools.partial(host.measure, threads=1)`.
+      settings: how many networks calibrate and how many only judge.
+
+    Raises:
+      UserError: networks with slower blocks were not slower, as on a machine that is too busy to measure.
+    """
+    folder = pathlib.Path(folder)
+    blocks = {_slot_block(backbone, *slot): None for slot in _slots(space)}
+    files_of = {block: _tflite(folder, block, lambda b=block: network.build_blocks([b])) for block in blocks}
+    measured = _measure(folder, "blocks", files_of.values(), device_measure, progress)
+    block_ms = {block: measured[file.name]["median_ms"] for block, file in zip(blocks, files_of.values(), strict=True)}
+    sums = np.array([block_ms[_slot_block(backbone, *slot)] for slot in _slots(space)])
+
+    calibration, check = _choose(space, sums, settings, rng)
+    choices = np.concatenate([calibration, check])
+    archs = space.decode(choices)
+    nets = [_tflite(folder, (backbone, arch), lambda a=arch: network.build(backbone, a)) for arch in archs]
+    measured = _measure(folder, "networks", nets, device_measure, progress)
+    network_ms = np.array([measured[net.name]["median_ms"] for net in nets])
+
+    count = len(calibration)
+    offset_ms, scale = fit(space.layer_one_hot(calibration) @ sums, network_ms[:count])
+    predicted_ms = offset_ms + scale * (space.layer_one_hot(choices) @ sums)
+    rows = [Network(str(a), float(p), float(m)) for a, p, m in zip(archs, predicted_ms, network_ms, strict=True)]
+    table = LatencyTable(
+        space=space,
+        backbone=backbone,
+        device=measured[nets[0].name]["device"],
+        offset_ms=offset_ms,
+        layer_ms=(scale * sums).reshape(space.layers, -1),
+        calibration=tuple(rows[:count]),
+        check=tuple(rows[count:]),
+    )
+    shutil.rmtree(folder)
+    return table
+
+
+def fit(sums_ms: np.ndarray, network_ms: np.ndarray) -> tuple[float, float]:
+    """Offset and scale with the least sum of absolute relative errors, so that one disturbed network does not count.
+
+    Args:
+      sums_ms, network_ms: float [n], sums of blocks and latencies of the networks; n >= 2.
+
+    Raises:
+      UserError: the scale is not positive.
+    """
+    features = np.stack([np.ones_like(sums_ms), sums_ms], axis=1) / network_ms[:, None]
+    weights = np.ones(len(network_ms))
+    for _ in range(50):  # reweighted least squares
+        solution = np.linalg.lstsq(features * weights[:, None], weights, rcond=None)[0]
+        weights = 1 / np.sqrt(np.maximum(np.abs(features @ solution - 1), 1e-3))
+    if not (np.isfinite(solution).all() and solution[1] > 0):
+        raise files.UserError(
+            "latency table: networks with slower blocks did not measure slower; the machine is too busy, or the "
+            "calibration networks are too few"
+        )
+    return float(solution[0]), float(solution[1])
+
+
+def randomise(model: keras.Model) -> keras.Model:
+    """Gives batch norm random offsets: activations then keep their size through all layers, as in a trained network.
+
+    Freshly initialised, they fade to denormal numbers, which a CPU may compute more slowly.
+    """
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.beta.assign(rng.normal(scale=0.5, size=layer.beta.shape))
+    return model
+
+
+# ---- which blocks and networks --------------------------------------------------------------------------------------
+
+
+def _slots(space: space_lib.SearchSpace) -> list[tuple[int, int, int, int]]:
+    """(unit, layer, ratio, kernel) in the order of `layer_one_hot`."""
+    return [
+        (unit, layer, ratio, kernel)
+        for unit in range(space.units)
+        for layer in range(space.max_depth)
+        for ratio in space.ratios
+        for kernel in space.kernels
+    ]
+
+
+def _slot_block(backbone: backbone_lib.Backbone, unit: int, layer: int, ratio: int, kernel: int) -> backbone_lib.Block:
+    """The block without its place in the network: equal blocks are measured once."""
+    return dataclasses.replace(backbone.block(unit, layer, ratio, kernel), name="block", unit=0, layer=0)
+
+
+def _choose(
+    space: space_lib.SearchSpace, sums: np.ndarray, settings: config.Latency, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Calibration networks, spread evenly over the range of random architectures, and random check networks."""
+    candidates = space.sample(rng, CANDIDATES)
+    order = np.argsort(space.layer_one_hot(candidates) @ sums, kind="stable")
+    calibration = candidates[order[np.linspace(0, CANDIDATES - 1, settings.calibration_networks).astype(int)]]
+    return calibration, space.sample(rng, settings.check_networks)
+
+
+# ---- converting and measuring, resumable -----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tflite:
+    """One model to measure: where its .tflite lies, and how to build it if it does not."""
+
+    path: pathlib.Path
+    build: Callable[[], keras.Model]
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+
+def _tflite(folder: pathlib.Path, identity: object, build: Callable[[], keras.Model]) -> _Tflite:
+    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
+    return _Tflite(folder / f"{digest}.tflite", build)
+
+
+def _measure(
+    folder: pathlib.Path, what: str, models: Iterable[_Tflite], device_measure: devices.Measure, progress: Progress
+) -> dict[str, dict]:
+    """`Latency` as a dict, by the model's name; all models in one call of the device, so that they compare."""
+    models = list({model.name: model for model in models}.values())
+    results = folder / f"{what}-{hashlib.sha256(repr([m.name for m in models]).encode()).hexdigest()[:16]}.json"
+    if not results.exists():
+        _convert(models, what, progress)
+        latencies = device_measure(
+            [model.path for model in models], progress=lambda done, total: progress(f"measure {what}", done, total)
+        )
+        rows = {m.name: dataclasses.asdict(latency) for m, latency in zip(models, latencies, strict=True)}
+        files.write_json(results, rows)
+    return files.read_json(results)
+
+
+def _convert(models: Sequence[_Tflite], what: str, progress: Progress) -> None:
+    for done, model in enumerate(models, start=1):
+        if not model.path.exists():
+            export.save(randomise(model.build()), model.path)
+        progress(f"convert {what}", done, len(models))
+
+
+def _differences(expected: dict, found: dict, name: str = "") -> Iterable[str]:
+    """Sentences that name what differs."""
+    for key, value in expected.items():
+        other = found.get(key) if isinstance(found, dict) else None
+        if isinstance(value, dict):
+            yield from _differences(value, other, f"{key}.")
+        elif (list(value) if isinstance(value, tuple) else value) != other:
+            yield f"{name}{key} is {other} there and {value} here"
