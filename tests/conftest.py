@@ -42,3 +42,31 @@ def material():
     if not folder.is_dir():
         pytest.skip(f"needs the measurements in {folder} (set PNAG_MATERIAL)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def supernet(space, backbone):
+    """A supernet with everything that starts as zero or one moved off it, so that a forgotten weight shows."""
+    import numpy as np
+
+    from pnag_tf import supernet as supernet_lib
+
+    net = supernet_lib.Supernet(space, backbone)
+    rng = np.random.default_rng(0)
+    for weight in net.trainable_variables:
+        weight.assign(np.array(weight) + rng.normal(0, 0.1, weight.shape))
+    net.moving.assign(np.stack([rng.normal(0, 0.3, net.moving.shape[1]), rng.uniform(0.5, 2, net.moving.shape[1])]))
+    return net
+
+
+@pytest.fixture(scope="session")
+def subnets(supernet):
+    """Traced functions on that supernet, with calibration images."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pnag_tf import subnet
+
+    resolution = supernet.backbone.resolution
+    images = np.random.default_rng(1).normal(size=(2, 24, resolution, resolution, 3)).astype("float32")
+    return subnet.Subnets(supernet, [tf.constant(batch) for batch in images])
