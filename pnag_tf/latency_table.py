@@ -99,13 +99,13 @@ def measure_table(
     device_measure: devices.Measure,
     settings: config.Latency,
     rng: np.random.Generator,
-    folder: str | os.PathLike,
+    path: str | os.PathLike,
     progress: Progress = lambda what, done, total: None,
 ) -> LatencyTable:
-    """Measures the blocks, then whole networks, and calibrates.
+    """Measures the blocks, then whole networks, calibrates, and writes the table to `path`.
 
-    The same call with an equally seeded `rng` goes on where a killed one was: `folder` keeps what is finished and is
-    removed at the end. Converting and measuring never overlap, so that one does not disturb the other.
+    The same call with an equally seeded `rng` goes on where a killed one was: a folder beside `path` keeps what is
+    finished and is removed at the end. Converting and measuring never overlap, so that one does not disturb the other.
 
     Args:
       device_measure: such as `functools.partial(host.measure, threads=1)`.
@@ -114,7 +114,7 @@ def measure_table(
     Raises:
       UserError: networks with slower blocks were not slower, as on a machine that is too busy to measure.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(f"{path}.parts")
     blocks = {_slot_block(backbone, *slot): None for slot in _slots(space)}
     files_of = {block: _tflite(folder, block, lambda b=block: network.build_blocks([b])) for block in blocks}
     measured = _measure(folder, "blocks", files_of.values(), device_measure, progress)
@@ -141,6 +141,7 @@ def measure_table(
         calibration=tuple(rows[:count]),
         check=tuple(rows[count:]),
     )
+    table.save(path)
     shutil.rmtree(folder)
     return table
 

@@ -72,7 +72,8 @@ def test_block_against_tensorflow_with_padding_written_out(backbone, unit, layer
     model = network.build_blocks([block])
     rng = np.random.default_rng(0)
     for variable in model.variables:
-        variable.assign(rng.uniform(0.2, 1, variable.shape) * (1 if "variance" in variable.path else rng.choice([-1, 1])))
+        sign = 1 if "variance" in variable.path else rng.choice([-1, 1])
+        variable.assign(rng.uniform(0.2, 1, variable.shape) * sign)
     x = rng.normal(size=(2, block.in_size, block.in_size, block.in_channels)).astype(np.float32)
     expected = reference_block(model, block, x).numpy()
     actual = model(x).numpy()

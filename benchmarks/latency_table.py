@@ -1,0 +1,72 @@
+"""How well the latency table predicts: Kendall tau and median error on held-out networks measured in the same run.
+
+    python benchmarks/latency_table.py
+
+Two backbones: width 1.0 at 224 px with 1000 classes, and the demo's, width 0.5 at 32 px. Nothing else should run.
+"""
+
+import argparse
+import functools
+import os
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from pnag_tf import backbone as backbone_lib
+from pnag_tf import config, latency_table, pareto
+from pnag_tf import space as space_lib
+from pnag_tf.devices import host
+
+BACKBONES = {
+    "width 1.0, 224 px": backbone_lib.Backbone(),
+    "demo: width 0.5, 32 px": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10, stem_stride=2),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", type=int, default=30, help="held-out networks")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="only the backbones whose name holds this")
+    args = parser.parse_args()
+    print(f"command: {' '.join(['python', *sys.argv])}")
+    print(f"machine: {host.describe(args.threads)}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    for name, backbone in BACKBONES.items():
+        if args.only in name:
+            run(name, backbone, args)
+
+
+def run(name, backbone, args):
+    spent = {}
+    last = time.perf_counter()
+
+    def progress(what, done, total):
+        nonlocal last
+        now = time.perf_counter()
+        spent[what] = spent.get(what, 0.0) + now - last
+        last = now
+
+    settings = config.Latency(threads=args.threads, check_networks=args.networks)
+    measure = functools.partial(host.measure, threads=args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        table = latency_table.measure_table(
+            space_lib.SearchSpace(), backbone, measure, settings, np.random.default_rng(0), f"{folder}/t.json", progress
+        )
+    measured = np.array([net.measured_ms for net in table.check])
+    predicted = np.array([net.predicted_ms for net in table.check])
+    tau = pareto.kendall_tau(predicted, measured)
+    errors = np.abs(predicted / measured - 1)
+    print(
+        f"{name}: tau {tau:.3f}, median error {100 * np.median(errors):.1f} %, largest {100 * errors.max():.1f} % "
+        f"on {len(measured)} networks of {measured.min():.2f} to {measured.max():.2f} ms, "
+        f"{settings.calibration_networks} calibrate; "
+        + ", ".join(f"{what} {seconds:.0f} s" for what, seconds in spent.items())
+        + f"; load {os.getloadavg()[0]:.1f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+import dataclasses
+import pathlib
+
+import numpy as np
+import pytest
+
+from pnag_tf import config, devices, files, latency_table
+from pnag_tf import space as space_lib
+from pnag_tf.devices import host
+
+SETTINGS = config.Latency(calibration_networks=4, check_networks=2)
+
+
+@pytest.fixture(scope="module")
+def small_space():
+    """Few different blocks, so that few are converted."""
+    return space_lib.SearchSpace(units=2, depths=(1, 2), kernels=(3, 5), ratios=(3,))
+
+
+class Fake:
+    """A device whose latency is the size of the file; counts what it is asked for."""
+
+    def __init__(self, dies_at_call=None):
+        self.calls = []
+        self.dies_at_call = dies_at_call
+
+    def __call__(self, models, progress=None):
+        self.calls.append([pathlib.Path(model).stem for model in models])
+        if len(self.calls) == self.dies_at_call:
+            raise KeyboardInterrupt
+        if progress is not None:
+            progress(1, 1)
+        sizes = [pathlib.Path(model).stat().st_size / 1e5 for model in models]
+        return [devices.Latency(ms, ms, ms, 1, "fake") for ms in sizes]
+
+
+def measure(small_space, backbone, device, path, progress=lambda *_: None):
+    rng = np.random.default_rng(0)
+    return latency_table.measure_table(small_space, backbone, device, SETTINGS, rng, path, progress)
+
+
+@pytest.fixture(scope="module")
+def device():
+    """The device of `table`."""
+    return Fake()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """Where `table` is."""
+    return tmp_path_factory.mktemp("run") / "latency_table.json"
+
+
+@pytest.fixture(scope="module")
+def table(small_space, backbone, device, path):
+    return measure(small_space, backbone, device, path)
+
+
+def test_fit_finds_offset_and_scale_in_spite_of_one_disturbed_network():
+    sums = np.array([1.0, 2, 3, 4, 5, 6])
+    latency = 0.5 + 1.2 * sums
+    latency[3] *= 2
+    assert latency_table.fit(sums, latency) == pytest.approx((0.5, 1.2), rel=1e-2)
+
+
+def test_fit_refuses_a_machine_that_tells_nothing():
+    with pytest.raises(files.UserError, match="did not measure slower"):
+        latency_table.fit(np.array([1.0, 2, 3]), np.array([3.0, 2, 1]))
+
+
+def test_prediction_is_the_offset_and_the_blocks_that_are_there(small_space, table):
+    choices = small_space.sample(np.random.default_rng(1), 20)
+    rows = []
+    for choice in choices:
+        total = table.offset_ms
+        for unit, column in enumerate(small_space.depth_columns):
+            for layer in range(small_space.depths[choice[column]]):
+                slot = unit * small_space.max_depth + layer
+                total += table.layer_ms[slot, choice[column + 2 + 2 * layer]]  # one ratio: the kernel alone counts
+        rows.append(total)
+    np.testing.assert_allclose(table.latency_ms(choices), rows)
+    assert table.latency_ms(choices).dtype == np.float64
+
+
+def test_a_cost_that_adds_up_is_predicted(table):
+    """File sizes add up but for the few hundred bytes around the weights."""
+    assert len(table.calibration) == 4 and len(table.check) == 2
+    assert table.error < 0.03
+    assert table.device == "fake"
+
+
+def test_equal_blocks_are_measured_once(table, device, path):
+    blocks, networks = device.calls
+    assert len(blocks) == 2 * 2 * 2  # units, first and second layer, kernels
+    assert len(networks) == len({net.arch for net in table.calibration + table.check})
+    assert [file.name for file in path.parent.iterdir()] == ["latency_table.json"]
+
+
+def test_a_killed_measurement_goes_on(small_space, backbone, table, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        measure(small_space, backbone, Fake(dies_at_call=2), tmp_path / "table.json")
+    written = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "table.json.parts").iterdir()}
+    device = Fake()
+    steps = []
+    resumed = measure(small_space, backbone, device, tmp_path / "table.json", lambda *step: steps.append(step))
+    assert len(device.calls) == 1  # the blocks are not measured again
+    assert len(written) == 8 + 1 + len(device.calls[0])
+    np.testing.assert_allclose(resumed.layer_ms, table.layer_ms, rtol=1e-3)
+    assert [net.arch for net in resumed.check] == [net.arch for net in table.check]
+    assert {what for what, _, _ in steps} == {"convert networks", "measure networks"}
+
+
+def test_saved_and_loaded_table_predicts_the_same(small_space, backbone, table, path):
+    loaded = latency_table.load(path, small_space, backbone, "fake")
+    choices = small_space.sample(np.random.default_rng(2), 5)
+    np.testing.assert_array_equal(loaded.latency_ms(choices), table.latency_ms(choices))
+    assert loaded.check == table.check and loaded.calibration == table.calibration
+
+
+def test_a_table_of_another_run_is_refused_with_the_difference(small_space, backbone, table, path, tmp_path):
+    with pytest.raises(files.UserError, match="backbone.resolution is 16 there and 24 here"):
+        latency_table.load(path, small_space, dataclasses.replace(backbone, resolution=24), "fake")
+    with pytest.raises(files.UserError, match="space.ratios is"):
+        latency_table.load(path, dataclasses.replace(small_space, ratios=(4,)), backbone, "fake")
+    with pytest.raises(files.UserError, match="device is fake there and phone here"):
+        latency_table.load(path, small_space, backbone, "phone")
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(files.UserError, match="expected a latency table"):
+        latency_table.load(tmp_path / "list.json", small_space, backbone, "fake")
+
+
+def test_table_of_this_machine(small_space, backbone, tmp_path):
+    """The real device, end to end; how good it is depends on what else runs, see benchmarks/latency_table.py."""
+    table = measure(small_space, backbone, host.measure, tmp_path / "table.json")
+    choices = small_space.sample(np.random.default_rng(0), 50)
+    assert np.isfinite(table.latency_ms(choices)).all()
+    assert (table.layer_ms > 0).all()
+    assert table.device == host.describe()

@@ -1,0 +1,65 @@
+"""Converts a network to .tflite: an architecture with fresh weights, or a saved Keras model.
+
+    python tools/convert.py --arch=2,2,2,2,2:3,3,0,0,... --resolution=224 --classes=1000 --out=net.tflite
+    python tools/convert.py --model=net.keras --out=net.tflite
+
+Prints the operators, the size and how far the outputs are from those of Keras.
+"""
+
+import collections
+import dataclasses
+import pathlib
+import sys
+
+from absl import app, flags
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios")
+flags.DEFINE_string("model", None, "a saved Keras model, in place of --arch")
+flags.DEFINE_string("out", None, "the .tflite to write", required=True)
+flags.DEFINE_float("width_multiplier", 1.0, "of --arch", lower_bound=0.1)
+flags.DEFINE_integer("resolution", 224, "height of the images of --arch", lower_bound=1)
+flags.DEFINE_integer("classes", 1000, "of --arch", lower_bound=1)
+flags.DEFINE_integer("stem_stride", 2, "of --arch", lower_bound=1, upper_bound=2)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected argument {argv[1]}")
+    from pnag_tf import export, files  # TensorFlow takes seconds to import; --help should not
+
+    try:
+        model = _model()
+        export.save(model, FLAGS.out)
+        tflite = pathlib.Path(FLAGS.out).read_bytes()
+        operators = collections.Counter(export.operators(tflite))
+        print(f"{FLAGS.out}: {len(tflite) / 1e6:.2f} MB, input {[1, *model.inputs[0].shape[1:]]}")
+        print("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(operators.items())))
+        print(f"XNNPACK takes {'all' if export.delegated(tflite) else 'only part'} of the graph")
+        print(f"difference to Keras: {export.check_parity(model, tflite):.1e} of the largest output")
+    except (files.UserError, export.ExportError, OSError) as error:
+        print(f"convert: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _model():
+    """The Keras model that the flags name. Raises UserError."""
+    import keras
+
+    from pnag_tf import backbone, files, network, space
+
+    if (FLAGS.arch is None) == (FLAGS.model is None):
+        raise files.UserError("expected either --arch or --model")
+    try:
+        if FLAGS.model is not None:
+            return keras.models.load_model(FLAGS.model, compile=False)
+        settings = {name: FLAGS[name].value for name in ("width_multiplier", "resolution", "classes", "stem_stride")}
+        arch = space.Architecture.parse(FLAGS.arch)
+        space.SearchSpace().check(arch)
+        return network.build(dataclasses.replace(backbone.Backbone(), **settings), arch)
+    except (ValueError, OSError) as error:
+        raise files.UserError(str(error).strip().splitlines()[0]) from None
+
+
+if __name__ == "__main__":
+    app.run(main)
