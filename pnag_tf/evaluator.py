@@ -54,7 +54,12 @@ def preferences(top1: tf.Tensor, latency_ms: tf.Tensor, budgets_ms: tf.Tensor, a
 
 
 def margins(
-    top1: tf.Tensor, latency_ms: tf.Tensor, budgets_ms: tf.Tensor, top1_unit: float, latency_unit_ms: float, accuracy: bool
+    top1: tf.Tensor,
+    latency_ms: tf.Tensor,
+    budgets_ms: tf.Tensor,
+    top1_unit: float,
+    latency_unit_ms: float,
+    accuracy: bool = True,
 ) -> tf.Tensor:
     """Preferences whose size is the difference, cut at 1: in top-1 among feasible pairs, else in excess latency.
 

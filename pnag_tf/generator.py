@@ -116,7 +116,7 @@ class Generator:
         base = tf.range(count) * self._rows
         uniform = tf.random.stateless_uniform([space.tokens, count, int(sizes.max())], seed, minval=1e-20)
         noise = -tf.math.log(-tf.math.log(uniform))  # Gumbel: the largest noisy logit is a draw from the softmax
-        heads = {kind: (tf.unstack(weights[f"head_{kind}"]), tf.unstack(weights[f"head_bias_{kind}"])) for kind in KINDS}
+        heads = {k: (tf.unstack(weights[f"head_{k}"]), tf.unstack(weights[f"head_bias_{k}"])) for k in KINDS}
         zeros, peephole = tf.zeros([count, hidden]), tf.zeros([hidden])
         state, output, row, drawn, limits = zeros, zeros, base, [], None
         for token, (kind, size) in enumerate(zip(space.token_kinds, sizes, strict=True)):

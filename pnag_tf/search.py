@@ -1,0 +1,110 @@
+"""The search of PNAG on records: pseudo-labels near the frontier, proposals for any budget, active rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+from absl import logging
+
+from pnag_tf import candidates, pareto
+from pnag_tf import generator as generator_lib
+from pnag_tf import predictor as predictor_lib
+from pnag_tf import records as records_lib
+
+PARENTS, CHILDREN = 50, 100  # per budget and generation of `near_frontier`
+
+
+def training_budgets(records: records_lib.Records, count: int) -> np.ndarray:
+    """K budgets, evenly over the records' latency range: ``[count]``, increasing, in ms.
+
+    The range is that of the records without the slowest and fastest 0.1 %, so that one odd measurement does not
+    stretch it; the first budget lies one half step above its lower end, where some architectures keep it.
+    """
+    low, high = np.quantile(records.latency_ms, (0.001, 0.999))
+    if count == 1:
+        return np.array([(low + high) / 2])
+    return np.linspace(low + 0.5 * (high - low) / count, high, count)
+
+
+def near_frontier(
+    predictors: predictor_lib.Predictors,
+    start: np.ndarray,
+    budgets_ms: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    pessimism: float = 0.0,
+) -> records_lib.Records:
+    """Pseudo-labelled architectures on the way from given ones to the predicted frontier.
+
+    Generation after generation, the best predicted under each budget are mutated and crossed; everything met on the
+    way is kept, good or not, so that an evaluator sees the slope as well as the crest.
+
+    Args:
+      start: choices ``[n, tokens]`` to begin with, such as the records'.
+      count: how many architectures to return, at most.
+      pessimism: labels are predicted top-1 less this many times the ensemble's disagreement.
+
+    Returns:
+      Records with predicted labels; `start` is not among them.
+    """
+    space = predictors.space
+
+    def labelled(choices):
+        top1, disagreement, latency_ms = predictors.predict(choices)
+        return records_lib.Records(space, choices, top1 - pessimism * disagreement, latency_ms)
+
+    pool = labelled(start)
+    first = len(pool)
+    generations = max(1, -(-count // (CHILDREN * len(budgets_ms))))
+    for _ in range(generations):
+        children = []
+        for budget_ms in budgets_ms:
+            value = np.where(pool.latency_ms <= budget_ms, pool.top1, -pool.latency_ms)
+            parents = pool.choices[np.argpartition(-value, min(PARENTS, len(pool) - 1))[:PARENTS]]
+            picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
+            children.append(space.mutate(rng, parents[picks[0]], 0.1))
+            children.append(space.crossover(rng, parents[picks[1]], parents[picks[2]]))
+        pool = pool.append(labelled(np.unique(np.concatenate(children), axis=0)))
+    return pool[np.arange(first, len(pool))[:count]]
+
+
+def propose(
+    generator: generator_lib.Generator,
+    predictors: predictor_lib.Predictors,
+    budgets_ms: np.ndarray,
+    samples: int,
+    seed: int,
+    pessimism: float = 0.0,
+) -> list[candidates.Candidates]:
+    """Many architectures for each budget in one batch; those predicted over budget dropped, the rest ranked.
+
+    A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range.
+    """
+    low, high = generator.budgets_ms[0], generator.budgets_ms[-1]
+    for budget_ms in budgets_ms:
+        if not low <= budget_ms <= high:
+            logging.warning("budget %g ms lies outside the trained range %.4g to %.4g ms", budget_ms, low, high)
+    choices, _, _ = generator.sample(budgets_ms, samples, seed)
+    return [
+        candidates.ranked(predictors, budget_ms, drawn, pessimism)
+        for budget_ms, drawn in zip(budgets_ms, choices, strict=True)
+    ]
+
+
+def satisfaction(
+    generator: generator_lib.Generator,
+    predictors: predictor_lib.Predictors,
+    budgets_ms: np.ndarray,
+    samples: int,
+    seed: int,
+) -> np.ndarray:
+    """The fraction of raw samples predicted within each budget, ``[budgets]`` (Fig. C)."""
+    choices, _, _ = generator.sample(budgets_ms, samples, seed)
+    latency_ms = np.stack([predictors.latency_ms(drawn) for drawn in choices])
+    return np.mean(latency_ms <= np.asarray(budgets_ms)[:, None], 1)
+
+
+def volume(found: list[candidates.Candidates], worst_latency_ms: float, worst_top1: float) -> float:
+    """Hypervolume of the best predicted candidate of every budget, in ms × fraction."""
+    return pareto.hypervolume(
+        [c.latency_ms[0] for c in found], [c.top1[0] for c in found], worst_latency_ms, worst_top1
+    )
