@@ -130,6 +130,15 @@ def test_photographs_are_normalised_by_channel(pictures):
     assert value[0] == value[1] == value[2] and 0 <= value[0] < 10
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_normalisation_by_channel(channels):
+    """Grey images are repeated first where each channel has a mean of its own."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 5, 5, channels)).astype(np.uint8)
+    mean, std = examples.IMAGENET_MEAN, examples.IMAGENET_STD
+    normal = augment.normalise(tf.constant(images), mean, std)
+    np.testing.assert_allclose(normal, (images / 255 - mean) / std, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("source", ["fashion", "pictures"])
 @pytest.mark.parametrize("kind", ["flip", "shift", "crop"])
 def test_augmentation_changes_training_images_alone(source, kind, request):
@@ -387,5 +396,7 @@ def test_dataset_of_tfds(tmp_path, monkeypatch, shape):
     for images, labels in splits.test(8):
         values = np.round((images.numpy()[:, 5, 5, 0] * info.std[0] + info.mean[0]) * 255).astype(int)
         np.testing.assert_array_equal(values % 4, labels)
+    images, _ = next(iter(data.load(with_(settings, augmentation="crop"), 24, seed=0).train(8)))
+    assert images.shape == (8, 24, 24, 3) and np.isfinite(images).all()
     subset = data.load(with_(settings, class_subset=2), 12, seed=0).info
     assert (subset.classes, subset.train_images, subset.test_images) == (2, 16, 4)

@@ -127,6 +127,8 @@ def colour_jitter(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def normalise(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:
     """Pixels [n, r, r, 1 or 3] in 0–255 -> float32 [n, r, r, 3], (pixel / 255 − mean) / std; grey repeated."""
+    if images.shape[-1] < len(mean):
+        images = tf.repeat(images, 3, axis=-1)
     scale = [1 / (255 * value) for value in std]
     offset = [centre / value for centre, value in zip(mean, std, strict=True)]
     height, width, channels = images.shape[1:]

@@ -147,6 +147,9 @@ def write_out(builder: tfds.core.DatasetBuilder, split: str, names: dict[int, st
                 suffix = ".png" if example["image"].startswith(folder.PNG) else ".jpg"
                 (beside / name / f"{number:08d}{suffix}").write_bytes(example["image"])
         beside.rename(target)
+    except OSError:
+        if not target.is_dir():  # another process was first
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
