@@ -7,19 +7,15 @@ does not track writes a small file full of NaN without a word.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import sys
-import tempfile
-from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
-from pnag_tf import files
+from pnag_tf import files, terminal
 
 TOLERANCE = 1e-4  # largest difference to Keras, as a fraction of the largest output
 
@@ -39,7 +35,7 @@ def convert(model: keras.Model, tolerance: float = TOLERANCE) -> bytes:
     if len(model.inputs) != 1 or len(model.outputs) != 1 or None in shape:
         raise ExportError(f"expected one input of fixed shape and one output, found input {model.inputs[0].shape}")
     try:
-        with quiet():
+        with terminal.quiet():
             tflite = _converter(model, shape).convert()
     except Exception as error:  # the converter raises whatever its passes raise
         raise ExportError(f"the TFLite converter failed: {str(error).strip().splitlines()[-1]}") from error
@@ -79,7 +75,7 @@ def check_parity(model: keras.Model, tflite: bytes, tolerance: float = TOLERANCE
 
 def run(tflite: bytes, images: np.ndarray, threads: int = 1) -> np.ndarray:
     """The outputs [n, ...] of a .tflite, made for batch 1, on images float32 [n, ...], one after the other."""
-    with quiet():
+    with terminal.quiet():
         interpreter = litert.Interpreter(model_content=tflite, num_threads=threads)
         interpreter.allocate_tensors()
     source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
@@ -100,14 +96,14 @@ def delegated(tflite: bytes) -> bool:
     """Whether XNNPACK takes the whole graph, from its input to its output, in one piece."""
     details = _operator_details(tflite, litert.OpResolverType.AUTO)
     delegates = [op for op in details if op["op_name"] == "DELEGATE"]
-    with quiet():
+    with terminal.quiet():
         interpreter = litert.Interpreter(model_content=tflite)
     ends = {interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]}
     return len(delegates) == 1 and ends <= {*delegates[0]["inputs"], *delegates[0]["outputs"]}
 
 
 def _operator_details(tflite: bytes, resolver: litert.OpResolverType) -> list[dict]:
-    with quiet():
+    with terminal.quiet():
         interpreter = litert.Interpreter(model_content=tflite, experimental_op_resolver_type=resolver)
         interpreter.allocate_tensors()
     return interpreter._get_ops_details()
@@ -125,22 +121,3 @@ def _converter(model: keras.Model, shape: tuple[int, ...]) -> tf.lite.TFLiteConv
         return outputs
 
     return tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], tf.Module())
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps what the C++ code of the converter and of LiteRT writes to the terminal off it."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as log:
-        try:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, original in zip((1, 2), saved, strict=True):
-                os.dup2(original, number)
-                os.close(original)

@@ -26,10 +26,14 @@ flags.DEFINE_integer("stem_stride", 2, "of --arch", lower_bound=1, upper_bound=2
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"unexpected argument {argv[1]}")
-    from pnag_tf import export, files  # TensorFlow takes seconds to import; --help should not
+    from pnag_tf import terminal
+
+    with terminal.quiet():  # here, not at the top: TensorFlow takes seconds to import, and --help should not
+        from pnag_tf import export, files
 
     try:
-        model = _model()
+        with terminal.quiet():
+            model = _model()
         export.save(model, FLAGS.out)
         tflite = pathlib.Path(FLAGS.out).read_bytes()
         operators = collections.Counter(export.operators(tflite))

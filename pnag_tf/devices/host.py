@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from pnag_tf import devices, export, files
+from pnag_tf import devices, files, terminal
 
 SLICE_MS = 5.0  # each model is timed for this long before it is the next one's turn
 MIN_SAMPLES_PER_SLICE = 3
@@ -106,7 +106,7 @@ def _load(model: devices.Model, threads: int) -> litert.Interpreter:
     """An interpreter with random input in place."""
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
     try:
-        with export.quiet():
+        with terminal.quiet():
             interpreter = litert.Interpreter(**source, num_threads=threads)
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
