@@ -43,7 +43,6 @@ def ranked(
     rows = rows[np.argsort(-(top1 - pessimism * disagreement)[rows], kind="stable")]
     if not len(rows):
         rows = [int(np.argmin(latency_ms))]
-        logging.warning(
-            "budget %g ms: no proposal keeps it; the fastest one is predicted at %.3g ms", budget_ms, latency_ms[rows[0]]
-        )
+        fastest = latency_ms[rows[0]]
+        logging.warning("budget %g ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget_ms, fastest)
     return Candidates(float(budget_ms), choices[rows], top1[rows], latency_ms[rows])

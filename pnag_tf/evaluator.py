@@ -242,7 +242,7 @@ def train(
             for number in range(steps):
                 part = slice(number * share, (number + 1) * share)
                 parts = [source[row[part]] for source, row in zip(sources, rows, strict=True)]
-                total += step(*_tensors(parts))
+                total += step(*_tensors(parts), tf.constant([seed, epoch * steps + number], tf.int32))
             loss = float(total) / steps
             if not np.isfinite(loss):
                 raise FloatingPointError(f"evaluator: loss {loss} in epoch {epoch}")
@@ -282,12 +282,16 @@ def _optimizer(settings: config_lib.Evaluator, steps: int) -> keras.optimizers.O
 
 def _step(evaluator: Evaluator, optimizer: keras.optimizers.Optimizer, top1_unit: float, accuracy: bool):
     """One gradient step on all pairs of a mini-batch under all budgets, as a graph that returns the loss."""
-    budgets_ms = tf.constant(evaluator.budgets_ms, tf.float32)
+    trained_ms = tf.constant(evaluator.budgets_ms, tf.float32)
     choices = tf.TensorSpec([None, evaluator.space.tokens], tf.int32)
     vector = tf.TensorSpec([None], tf.float32)
 
-    @tf.function(input_signature=[choices, vector, vector])
-    def step(choices, top1, latency_ms):
+    @tf.function(input_signature=[choices, vector, vector, tf.TensorSpec([2], tf.int32)])
+    def step(choices, top1, latency_ms, seed):
+        mix = tf.eye(len(trained_ms))
+        if evaluator.settings.between:
+            mix = interpolation.between(len(trained_ms), seed)
+        budgets_ms = tf.linalg.matvec(mix, trained_ms)
         if evaluator.settings.loss == "hinge":
             preference = preferences(top1, latency_ms, budgets_ms, accuracy)
         else:
@@ -296,7 +300,8 @@ def _step(evaluator: Evaluator, optimizer: keras.optimizers.Optimizer, top1_unit
         if evaluator.settings.encoding == "slack":
             slack = evaluator.slack(evaluator.latency_graph(choices)[None], budgets_ms[:, None])
         with tf.GradientTape() as tape:
-            scores = evaluator.scores(evaluator.encode(choices)[None], evaluator.embedding[:, None], slack)
+            embedding = tf.matmul(mix, evaluator.embedding)
+            scores = evaluator.scores(evaluator.encode(choices)[None], embedding[:, None], slack)
             loss = pairwise_hinge(scores, preference)
         variables = evaluator.variables
         optimizer.apply(tape.gradient(loss, variables), variables)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import tensorflow as tf
 
 
 def weights(budgets_ms: np.ndarray, trained_ms: np.ndarray) -> np.ndarray:
@@ -14,3 +15,15 @@ def weights(budgets_ms: np.ndarray, trained_ms: np.ndarray) -> np.ndarray:
     trained_ms, budgets_ms = np.asarray(trained_ms, float), np.atleast_1d(np.asarray(budgets_ms, float))
     columns = [np.interp(budgets_ms, trained_ms, unit) for unit in np.eye(len(trained_ms))]
     return np.stack(columns, 1).astype(np.float32)
+
+
+def between(budgets: int, seed: tf.Tensor) -> tf.Tensor:
+    """Weights of K random budgets: float32 ``[K, K]``, row k uniform between the budgets k and k + 1.
+
+    The last row is drawn between the last two budgets as well, so that every trained range end stays in sight.
+    """
+    if budgets == 1:
+        return tf.ones([1, 1])
+    left = tf.minimum(tf.range(budgets), budgets - 2)
+    share = tf.random.stateless_uniform([budgets, 1], seed)
+    return (1 - share) * tf.one_hot(left, budgets) + share * tf.one_hot(left + 1, budgets)

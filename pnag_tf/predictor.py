@@ -2,7 +2,8 @@
 
 Latency is a sum over blocks on almost every device, so ridge regression on each layer's joint (ratio, kernel) fits it,
 where a network on separate one-hots errs by the very amount that a search then exploits. Accuracy is a ridge
-regression plus an ensemble of small networks on what that leaves; their disagreement says where not to trust them.
+regression, and on what that leaves a mixture of two unlike models, whose errors a search exploits less than either's:
+ridge regression on all pairs of tokens, and an ensemble of small networks, whose disagreement says where not to trust.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pnag_tf import records as records_lib
 from pnag_tf import space as space_lib
 
 PENALTIES = tuple(10.0 ** np.arange(-6, 4.5, 0.5))  # ridge candidates, in units of one record
+PAIR_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 FILE = "predictors.npz"
 
 
@@ -48,6 +50,50 @@ def fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     penalty = PENALTIES[int(np.argmin(errors))]
     coefficients = right.T @ (scales / (scales**2 + penalty) * projected)
     return np.concatenate([[mean - center @ coefficients], coefficients])
+
+
+def fit_pairs(inputs: np.ndarray, targets: np.ndarray, allowed: np.ndarray, penalty: float) -> np.ndarray:
+    """Ridge regression on all products of two features, by conjugate gradients that never write the products out.
+
+    Args:
+      inputs: centred features, float32 ``[n, f]``.
+      targets: ``[n]``, mean about 0.
+      allowed: float32 ``[f, f]``, 1 for the pairs that count (above the diagonal), else 0.
+
+    Returns:
+      float32 ``[f, f]``, V: the prediction is x' V x.
+    """
+
+    def products(weights):
+        return np.sum((inputs @ weights) * inputs, 1)
+
+    def transposed(values):
+        return (inputs * values[:, None]).T @ inputs * allowed
+
+    weights = np.zeros_like(allowed)
+    residual = transposed(targets.astype(np.float32))
+    direction, size = residual, float(np.sum(residual**2))
+    enough = 1e-6 * size
+    for _ in range(200):
+        if size <= enough:
+            break
+        image = transposed(products(direction)) + penalty * direction
+        step = size / float(np.sum(direction * image))
+        weights, residual = weights + step * direction, residual - step * image
+        size, before = float(np.sum(residual**2)), size
+        direction = residual + size / before * direction
+    return weights
+
+
+def _best_pair_penalty(inputs, targets, allowed, rng) -> float:
+    """The penalty with the least error on a fifth of (at most 5,000 of) the records."""
+    order = rng.permutation(len(inputs))[:5000]
+    judge, fit = order[: len(order) // 5], order[len(order) // 5 :]
+    errors = []
+    for penalty in PAIR_PENALTIES:
+        weights = fit_pairs(inputs[fit], targets[fit], allowed, penalty)
+        errors.append(np.mean((np.sum((inputs[judge] @ weights) * inputs[judge], 1) - targets[judge]) ** 2))
+    return PAIR_PENALTIES[int(np.argmin(errors))]
 
 
 @keras.saving.register_keras_serializable("pnag_tf")
@@ -86,6 +132,34 @@ def ensemble(inputs: int, settings: config_lib.Predictors) -> keras.Model:
     return keras.Model(entry, keras.ops.transpose(output[:, :, 0]), name="accuracy_ensemble")
 
 
+@dataclasses.dataclass(frozen=True)
+class Accuracy:
+    """The accuracy model on one-hot features x.
+
+    Attributes:
+      linear: intercept and coefficients, ``[1 + f]``.
+      center: mean of the features, ``[f]``.
+      pairs: V of `fit_pairs`, ``[f, f]``.
+      network: the ensemble.
+      scale: of what the linear part leaves; `pairs` and `network` predict it in this unit.
+      shares: how much of the pairs' and of the ensemble's correction is added, ``[2]``.
+    """
+
+    linear: np.ndarray
+    center: np.ndarray
+    pairs: np.ndarray
+    network: keras.Model
+    scale: float
+    shares: np.ndarray
+
+    def parts(self, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(linear ``[n]``, pairs ``[n]``, members ``[n, members]``), all as fractions."""
+        linear = float(self.linear[0]) + tf.linalg.matvec(one_hot, tf.constant(self.linear[1:], tf.float32))
+        centered = one_hot - tf.constant(self.center, tf.float32)
+        pairs = tf.reduce_sum(tf.matmul(centered, tf.constant(self.pairs, tf.float32)) * centered, 1)
+        return linear, self.scale * pairs, self.scale * self.network(one_hot, training=False)
+
+
 class Predictors:
     """Accuracy and latency of architectures of one space; made by `train` or `load`.
 
@@ -101,23 +175,21 @@ class Predictors:
         space: space_lib.SearchSpace,
         settings: config_lib.Predictors,
         latency: np.ndarray,
-        accuracy: np.ndarray,
-        scale: float,
-        network: keras.Model,
+        accuracy: Accuracy,
         report: dict[str, float],
     ):
         self.space, self.settings, self.report = space, settings, report
         self._encoder = features.Encoder(space)
-        self._latency, self._accuracy, self._scale, self._network = latency, accuracy, scale, network
+        self._latency, self._accuracy = latency, accuracy
         signature = [tf.TensorSpec([None, space.tokens], tf.int32)]
         self._predict = tf.function(self.graph, input_signature=signature)
 
     def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""
         one_hot = self._encoder.one_hot(choices)
-        linear = tf.linalg.matvec(one_hot, tf.constant(self._accuracy[1:], tf.float32))
-        members = self._scale * self._network(one_hot, training=False)
-        top1 = float(self._accuracy[0]) + linear + tf.reduce_mean(members, 1)
+        linear, pairs, members = self._accuracy.parts(one_hot)
+        shares = [float(share) for share in self._accuracy.shares]
+        top1 = linear + shares[0] * pairs + shares[1] * tf.reduce_mean(members, 1)
         return top1, tf.math.reduce_std(members, 1), self.latency_graph(choices)
 
     def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
@@ -144,10 +216,12 @@ class Predictors:
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes one file into `folder`, atomically."""
-        arrays = {f"network_{i}": weight for i, weight in enumerate(self._network.get_weights())}
-        meta = {"settings": dataclasses.asdict(self.settings), "scale": self._scale, "report": self.report}
+        model = self._accuracy
+        arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
+        arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
+        meta = {"settings": dataclasses.asdict(self.settings), "scale": model.scale, "report": self.report}
         with files.replacing(pathlib.Path(folder) / FILE) as beside:
-            np.savez(beside, latency=self._latency, accuracy=self._accuracy, meta=json.dumps(meta), **arrays)
+            np.savez(beside, latency=self._latency, meta=json.dumps(meta), **arrays)
 
 
 def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
@@ -161,11 +235,14 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     meta = json.loads(str(arrays["meta"]))
     settings = config_lib.Predictors(**meta["settings"])
     inputs = int(space.token_sizes.sum())
-    if len(arrays["accuracy"]) != 1 + inputs:
-        raise files.UserError(f"{path}: predictors of {len(arrays['accuracy']) - 1} features; this space has {inputs}")
+    if len(arrays["center"]) != inputs:
+        raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
     network = ensemble(inputs, settings)
     network.set_weights([arrays[f"network_{i}"] for i in range(len(network.weights))])
-    return Predictors(space, settings, arrays["latency"], arrays["accuracy"], meta["scale"], network, meta["report"])
+    accuracy = Accuracy(
+        arrays["linear"], arrays["center"], arrays["pairs"], network, meta["scale"], arrays["shares"]
+    )
+    return Predictors(space, settings, arrays["latency"], accuracy, meta["report"])
 
 
 def latency_inputs(space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
@@ -189,14 +266,9 @@ def train(
     if len(records) < 20:
         raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
-    one_hot = records.space.one_hot(training.choices)
     latency = fit_ridge(latency_inputs(records.space, training.choices), training.latency_ms)
-    accuracy = fit_ridge(one_hot, training.top1)
-    residual = training.top1 - accuracy[0] - one_hot @ accuracy[1:]
-    scale = float(max(residual.std(), 1e-8))
-    network = _train_ensemble(one_hot, residual / scale, settings, seed, progress)
-    scale *= _worth(network, accuracy, scale, held_out)
-    result = Predictors(records.space, settings, latency, accuracy, scale, network, {})
+    accuracy = _fit_accuracy(training, held_out, settings, seed, progress)
+    result = Predictors(records.space, settings, latency, accuracy, {})
     result.report.update(_errors(result, held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
         unit = "_ms" if name == "latency" else ""
@@ -222,7 +294,8 @@ def _train_ensemble(
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     network.compile(optimizer, loss=_square)  # one target, broadcast to all members
-    network.fit(data, epochs=settings.epochs, verbose=0, callbacks=[EpochBar("predictors", settings.epochs, progress)])
+    bar = EpochBar("predictors", settings.epochs, progress)
+    network.fit(data, epochs=settings.epochs, verbose=0, shuffle=False, callbacks=[bar])
     return network
 
 
@@ -230,12 +303,39 @@ def _square(targets, outputs):
     return keras.ops.mean(keras.ops.square(targets - outputs), -1)
 
 
-def _worth(network: keras.Model, linear: np.ndarray, scale: float, held_out: records_lib.Records) -> float:
-    """How much of the networks' correction held-out records confirm, 0 to 1: noise in few records is no signal."""
-    inputs = held_out.space.one_hot(held_out.choices)
-    residual = held_out.top1 - linear[0] - inputs @ linear[1:]
-    correction = scale * network.predict(inputs, batch_size=4096, verbose=0).mean(1)
-    return float(np.clip(residual @ correction / max(correction @ correction, 1e-12), 0.0, 1.0))
+def _fit_accuracy(
+    training: records_lib.Records,
+    held_out: records_lib.Records,
+    settings: config_lib.Predictors,
+    seed: int,
+    progress: bool,
+) -> Accuracy:
+    space = training.space
+    one_hot = space.one_hot(training.choices)
+    linear = fit_ridge(one_hot, training.top1)
+    residual = training.top1 - linear[0] - one_hot @ linear[1:]
+    scale = float(max(residual.std(), 1e-8))
+    center = one_hot.mean(0)
+    token = np.repeat(np.arange(space.tokens), space.token_sizes)
+    allowed = (token[:, None] < token[None, :]).astype(np.float32)
+    centered, targets = one_hot - center, residual / scale
+    penalty = _best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
+    pairs = fit_pairs(centered, targets, allowed, penalty)
+    network = _train_ensemble(one_hot, targets, settings, seed, progress)
+    model = Accuracy(linear, center, pairs, network, scale, np.full(2, 0.5))
+    return dataclasses.replace(model, shares=_shares(model, held_out))
+
+
+def _shares(model: Accuracy, held_out: records_lib.Records) -> np.ndarray:
+    """How much of each correction held-out records confirm: noise in few records is no signal.
+
+    Both corrections in equal parts, as unlike models average best, times the factor that least squares gives their
+    mean on the held-out records, 0 to 1.
+    """
+    linear, pairs, members = (np.asarray(part) for part in model.parts(held_out.space.one_hot(held_out.choices)))
+    residual, correction = held_out.top1 - linear, (pairs + members.mean(1)) / 2
+    factor = np.clip(residual @ correction / max(correction @ correction, 1e-12), 0.0, 1.0)
+    return np.full(2, 0.5 * factor)
 
 
 class EpochBar(keras.callbacks.Callback):

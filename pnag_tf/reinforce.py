@@ -15,7 +15,7 @@ import tqdm
 
 from pnag_tf import config as config_lib
 from pnag_tf import evaluator as evaluator_lib
-from pnag_tf import files
+from pnag_tf import files, interpolation
 from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import space as space_lib
@@ -131,10 +131,13 @@ class Trainer:
         ratio = settings.final_entropy_weight / settings.entropy_weight if settings.entropy_weight else 1.0
         return settings.entropy_weight * ratio**done
 
-    def step(self, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """One gradient step; (rewards ``[K, N]``, entropy ``[K, N]``, choices ``[K * N, tokens]``)."""
+    def step(self, iteration: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One gradient step; (rewards ``[K, N]``, entropy ``[K, N]``, mix ``[K, K]``, choices ``[K * N, tokens]``)."""
         generator, samples = self.generator, self.generator.settings.samples
-        mix = tf.repeat(tf.eye(self.budgets), samples, axis=0)
+        mix = tf.eye(self.budgets)  # one row a budget
+        if generator.settings.between:
+            mix = interpolation.between(self.budgets, tf.stack([self.seed + 1, iteration]))
+        drawn, mix = mix, tf.repeat(mix, samples, axis=0)
         choices = generator.draw(mix, tf.stack([self.seed, iteration]))
         rewards = tf.reshape(self._reward(choices, mix), [self.budgets, samples])
         weight = self.entropy_weight(iteration)
@@ -146,35 +149,39 @@ class Trainer:
         gradient = tape.gradient(loss, generator.theta)
         self._baseline.assign(baseline)
         self._optimizer.apply([gradient], [generator.theta])
-        return rewards, path, choices
+        return rewards, path, drawn, choices
 
     def _chunk_graph(self, start: tf.Tensor, count: tf.Tensor):
         """`count` steps in one graph call; mean reward and entropy, the first broken iteration or −1, last samples."""
         reward_sum = entropy_sum = 0.0
         broken = -1
+        mix = tf.eye(self.budgets)
         choices = tf.zeros([self.budgets * self.generator.settings.samples, self.generator.space.tokens], tf.int32)
         for offset in tf.range(count):
-            rewards, entropy, choices = self.step(start + offset)
+            rewards, entropy, mix, choices = self.step(start + offset)
             mean = tf.reduce_mean(rewards)
             reward_sum, entropy_sum = reward_sum + mean, entropy_sum + tf.reduce_mean(entropy)
             if broken < 0 and not tf.math.is_finite(mean + tf.reduce_sum(self.generator.theta)):
                 broken = start + offset
         scale = tf.cast(count, tf.float32)
-        return reward_sum / scale, entropy_sum / scale, broken, choices
+        return reward_sum / scale, entropy_sum / scale, broken, mix, choices
 
-    def advance(self) -> np.ndarray:
-        """Up to `CHUNK` iterations and one row of history; the last iteration's samples ``[K, N, tokens]``.
+    def advance(self) -> tuple[np.ndarray, np.ndarray]:
+        """Up to `CHUNK` iterations and one row of history; the last iteration's budgets ``[K]`` and samples.
+
+        The samples are choices ``[K, N, tokens]``.
 
         Raises:
           FloatingPointError: a reward or a parameter became NaN or infinite; names the iteration.
         """
         count = min(CHUNK, self.generator.settings.iterations - self.iteration)
-        rewards, entropy, broken, choices = self._chunk(tf.constant(self.iteration), tf.constant(count))
+        rewards, entropy, broken, mix, choices = self._chunk(tf.constant(self.iteration), tf.constant(count))
         if broken >= 0:
             raise FloatingPointError(f"generator: reward or parameters no longer finite at iteration {int(broken)}")
         self.iteration += count
         self.history.append({"iteration": self.iteration, "reward": float(rewards), "entropy": float(entropy)})
-        return choices.numpy().reshape(self.budgets, -1, self.generator.space.tokens)
+        choices = choices.numpy().reshape(self.budgets, -1, self.generator.space.tokens)
+        return mix.numpy() @ self.generator.budgets_ms, choices
 
     def save(self, path: pathlib.Path) -> None:
         arrays = {f"optimizer_{i}": variable.numpy() for i, variable in enumerate(self._optimizer.variables)}
@@ -240,8 +247,8 @@ def train(
         total=settings.iterations, initial=trainer.iteration, desc="generator", unit="it", disable=not progress
     ) as bar:
         while (before := trainer.iteration) < settings.iterations:
-            choices = trainer.advance()
-            trainer.history[-1]["within_budget"] = _within(choices, trainer.generator.budgets_ms, predictors)
+            drawn_ms, choices = trainer.advance()
+            trainer.history[-1]["within_budget"] = _within(choices, drawn_ms, predictors)
             due = trainer.iteration // settings.checkpoint_every > before // settings.checkpoint_every
             if path is not None and (due or trainer.iteration == settings.iterations):
                 trainer.save(path)

@@ -6,6 +6,8 @@ import numpy as np
 from absl import logging
 
 from pnag_tf import candidates, pareto
+from pnag_tf import config as config_lib
+from pnag_tf import evaluator as evaluator_lib
 from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import records as records_lib
@@ -65,6 +67,24 @@ def near_frontier(
             children.append(space.crossover(rng, parents[picks[1]], parents[picks[2]]))
         pool = pool.append(labelled(np.unique(np.concatenate(children), axis=0)))
     return pool[np.arange(first, len(pool))[:count]]
+
+
+def train_evaluator(
+    records: records_lib.Records,
+    predictors: predictor_lib.Predictors,
+    settings: config_lib.Evaluator,
+    budgets_ms: np.ndarray,
+    seed: int = 0,
+    accuracy: bool = True,
+    progress: bool = False,
+) -> tuple[evaluator_lib.Evaluator, list[dict[str, float]]]:
+    """`evaluator.train` on records and as many pseudo-labelled architectures as the settings ask for."""
+    pseudo = None
+    if settings.pseudo_labels:
+        rng = np.random.default_rng([seed, 3])
+        start = records.choices[rng.permutation(len(records))[:4000]]
+        pseudo = near_frontier(predictors, start, budgets_ms, settings.pseudo_labels, rng, settings.pessimism)
+    return evaluator_lib.train(records, predictors, settings, budgets_ms, seed, pseudo, accuracy, progress)
 
 
 def propose(

@@ -5,9 +5,14 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+import numpy as np
 import pytest
 
 from pnag_tf import backbone as backbone_lib
+from pnag_tf import predictor as predictor_lib
+from pnag_tf import recipes
+from pnag_tf import records as records_lib
+from pnag_tf import search as search_lib
 from pnag_tf import space as space_lib
 
 
@@ -70,3 +75,44 @@ def subnets(supernet):
     resolution = supernet.backbone.resolution
     images = np.random.default_rng(1).normal(size=(2, 24, resolution, resolution, 3)).astype("float32")
     return subnet.Subnets(supernet, [tf.constant(batch) for batch in images])
+
+
+# ---- what the tests of the search share: a table whose truth is a formula ------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def truth(space):
+    """(top-1, latency in ms) of choices: latency a sum over blocks, top-1 with an interaction of neighbours."""
+    rng = np.random.default_rng(42)
+    cost = rng.uniform(0.2, 1.0, (space.layers, len(space.ratios) * len(space.kernels)))
+    worth = rng.uniform(0.2, 1.0, space.tokens)
+
+    def measured(choices):
+        latency_ms = 2 + space.layer_one_hot(choices) @ cost.ravel()
+        one_hot = space.one_hot(choices)
+        starts = np.cumsum(space.token_sizes)[:-1]
+        steps = np.stack([part.argmax(1) * part.max(1) for part in np.split(one_hot, starts, axis=1)], 1)
+        top1 = 0.5 + 0.01 * steps @ worth - 0.002 * np.sum(steps[:, 1:] * steps[:, :-1], 1) / space.tokens
+        return top1, latency_ms
+
+    return measured
+
+
+@pytest.fixture(scope="session")
+def table(space, truth):
+    """400 records of `space`."""
+    choices = np.unique(space.sample(np.random.default_rng(3), 450), axis=0)[:400]
+    return records_lib.Records(space, choices, *truth(choices))
+
+
+@pytest.fixture(scope="session")
+def predictors(table):
+    """Predictors of `table`, trained in a few seconds."""
+    return predictor_lib.train(table, recipes.SEARCH["tiny"][0], seed=0)
+
+
+@pytest.fixture(scope="session")
+def trained(table, predictors):
+    """(evaluator, history) of `table` by the recipe of preset tiny."""
+    budgets_ms = search_lib.training_budgets(table, 3)
+    return search_lib.train_evaluator(table, predictors, recipes.SEARCH["tiny"][1], budgets_ms, seed=0)

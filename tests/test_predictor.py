@@ -1,0 +1,79 @@
+"""Accuracy and latency predictors on tables whose truth is known."""
+
+import numpy as np
+import pytest
+
+from pnag_tf import config, features, files, predictor, records
+from pnag_tf import space as space_lib
+
+SETTINGS = config.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=32)
+
+
+def test_graph_features_equal_numpys(space):
+    choices = space.sample(np.random.default_rng(0), 50)
+    encoder = features.Encoder(space)
+    assert (encoder.one_hot(choices).numpy() == space.one_hot(choices)).all()
+    assert (encoder.joint(choices).numpy() == space.layer_one_hot(choices)).all()
+    assert (encoder.active(choices).numpy() == space.active(choices)).all()
+
+
+def test_ridge_recovers_a_line_and_ignores_noise():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(200, 3))
+    np.testing.assert_allclose(predictor.fit_ridge(inputs, 2 + inputs @ [1, -1, 0.5]), [2, 1, -1, 0.5], atol=1e-6)
+    noise = predictor.fit_ridge(rng.normal(size=(60, 50)), rng.normal(size=60))
+    assert np.abs(noise[1:]).max() < 0.2  # least squares would give coefficients near 1
+
+
+def test_pairs_recover_a_product():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 4)).astype(np.float32)
+    allowed = np.triu(np.ones((4, 4), np.float32), 1)
+    weights = predictor.fit_pairs(inputs, 3 * inputs[:, 0] * inputs[:, 2], allowed, 1e-3)
+    expected = np.zeros((4, 4))
+    expected[0, 2] = 3
+    np.testing.assert_allclose(weights, expected, atol=1e-2)
+
+
+def test_latency_of_a_sum_over_blocks_is_exact(table, predictors):
+    assert predictors.report["latency_max_error_ms"] < 1e-3 * table.latency_ms.std()
+    np.testing.assert_allclose(predictors.latency_ms(table.choices), table.latency_ms, rtol=1e-4)
+
+
+def test_accuracy_ranks_unseen_architectures(space, truth, predictors):
+    unseen = space.sample(np.random.default_rng(99), 300)
+    top1, _ = truth(unseen)
+    assert np.corrcoef(predictors.top1(unseen), top1)[0, 1] > 0.97
+    assert predictors.report["top1_tau"] > 0.8
+
+
+def test_save_and_load_predict_the_same(space, predictors, tmp_path):
+    predictors.save(tmp_path)
+    again = predictor.load(tmp_path, space)
+    choices = space.sample(np.random.default_rng(1), 20)
+    for first, second in zip(predictors.predict(choices), again.predict(choices), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert again.report == predictors.report
+    with pytest.raises(files.UserError, match="this space has"):
+        predictor.load(tmp_path, space_lib.SearchSpace())
+    with pytest.raises(files.UserError, match="cannot read"):
+        predictor.load(tmp_path / "none", space)
+
+
+def test_the_same_seed_gives_the_same_predictors(space, table):
+    settings = config.Predictors(members=2, hidden=8, layers=2, epochs=2, batch_size=32)
+    first, second = (predictor.train(table[:100], settings, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.top1(table.choices), second.top1(table.choices))
+
+
+def test_noise_alone_adds_no_correction(space):
+    rng = np.random.default_rng(0)
+    choices = space.sample(rng, 200)
+    noise = records.Records(space, choices, 0.5 + 0.1 * rng.random(200), 1 + rng.random(200))
+    predictors = predictor.train(noise, SETTINGS, 0)
+    assert predictors.top1(space.sample(rng, 200)).std() < 0.03
+
+
+def test_too_few_records_are_a_clear_error(table):
+    with pytest.raises(files.UserError, match="expected 20 records or more, found 5"):
+        predictor.train(table[:5], SETTINGS)
