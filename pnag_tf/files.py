@@ -26,8 +26,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a name beside `path` to write to; renames it to `path` when the block ends well, else removes it."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: Keras and matplotlib choose the format by it.
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # The suffixes stay last: Keras and matplotlib choose the format by them.
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield beside
         os.replace(beside, path)
