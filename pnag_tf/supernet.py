@@ -156,7 +156,8 @@ class Supernet(keras.Model):
             return block(x, ratio=ratio, kernel=kernel, statistics=statistics)
         depth = tf.gather(tf.constant(self.space.depths), choices[self.space.depth_columns[unit]])
         nothing = [] if statistics is not None else [tf.zeros([2, norm.channels]) for norm in block.norms]
-        return tf.cond(layer < depth, functools.partial(block, x, ratio=ratio, kernel=kernel, statistics=statistics), lambda: (x, nothing))
+        compute = functools.partial(block, x, ratio=ratio, kernel=kernel, statistics=statistics)
+        return tf.cond(layer < depth, compute, lambda: (x, nothing))
 
     def _divide(self, statistics):
         """Statistics [2, channels] as a list of lists, one a block (stem, first, blocks, final), or Nones."""

@@ -10,14 +10,14 @@ FLOORS = {
     0: ("space", "pareto", "backbone", "files", "config"),
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
     2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "tuning"),
-    3: ("shrinking", "reinforce", "baselines", "search", "export"),
+    3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export"),
     4: ("devices", "latency_table"),
-    5: ("compare", "plots", "report"),
+    5: ("compare", "plots", "report", "presets"),
     6: ("stages",),
     7: ("main",),
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
-SEARCH = ("predictor", "evaluator", "generator", "reinforce", "baselines", "search")
+SEARCH = ("predictor", "evaluator", "generator", "reinforce", "baselines", "search", "rounds")
 IMAGES = ("supernet", "subnet", "shrinking", "data", "elastic")  # what the search must do without
 
 

@@ -1,0 +1,110 @@
+"""The command line: flags to settings, settings to a stage of a run."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is imported below
+
+import dataclasses
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from pnag_tf import data, files, presets, stages
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
+flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default")
+flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
+flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
+flags.DEFINE_string("data_dir", "", "the image folder, or TFDS's data directory")
+flags.DEFINE_string("device", "", "whose latency counts; cpu measures on this machine")
+flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each network)")
+flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
+flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
+flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
+flags.DEFINE_integer("seed", 0, "of everything random")
+flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
+
+
+def main(argv: list[str]) -> int:
+    try:
+        if len(argv) > 1:
+            raise files.UserError(f"expected flags only, found '{argv[1]}'")
+        config = _config()
+        _choose("stage", FLAGS.stage, (*stages.NAMES, "all"))
+        run = stages.Run(config, pathlib.Path(FLAGS.workdir or f"runs/{config.preset}"), FLAGS.records)
+        run.open(FLAGS.force)
+        stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
+        made = getattr(run, stage)()
+        if stage == "eval":
+            _print_table(made)
+        print(f"{stage}: done, see {run.workdir}")
+        return 0
+    except files.UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+
+
+def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:
+    if value not in options:
+        raise files.UserError(f"--{flag}={value}; choose from {', '.join(options)}")
+    return value
+
+
+def _config():
+    """The preset with what the flags change.
+
+    Raises:
+      UserError: a flag's value cannot be used.
+    """
+    config = presets.preset(_choose("preset", FLAGS.preset, presets.NAMES))
+    _choose("method", FLAGS.method, ("pnag", *stages.METHODS))
+    # Without records the latency is measured here; a records file may hold another device's.
+    _choose("device", device := FLAGS.device or "cpu", ("cpu", "gpu", "mobile") if FLAGS.records else ("cpu",))
+    images = dataclasses.replace(
+        config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
+    )
+    latency = config.latency
+    if FLAGS.latency:
+        latency = dataclasses.replace(latency, source=_choose("latency", FLAGS.latency, ("table", "measured")))
+    backbone = config.backbone
+    if not FLAGS.records:
+        backbone = dataclasses.replace(backbone, classes=data.describe(images, FLAGS.seed).classes)
+    return dataclasses.replace(
+        config,
+        data=images,
+        latency=latency,
+        backbone=backbone,
+        eval=dataclasses.replace(config.eval, budgets=tuple(_budget(text) for text in FLAGS.budgets)),
+        device=device,
+        method=FLAGS.method,
+        seed=FLAGS.seed,
+    )
+
+
+def _budget(text: str) -> float:
+    try:
+        budget_ms = float(text)
+    except ValueError:
+        budget_ms = float("nan")
+    if not 0 < budget_ms < float("inf"):
+        raise files.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
+    return budget_ms
+
+
+def _print_table(rows: list[dict]) -> None:
+    columns = [column for column in rows[0] if column not in ("method", "predicted_top1", "arch")]
+    widths = [max(len(column), *(len(str(row[column])) for row in rows)) for column in columns]
+    for cells in (columns, *([row[column] for column in columns] for row in rows)):
+        print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
+
+
+if __name__ == "__main__":
+    logging.set_verbosity(logging.WARNING)
+    app.run(main)

@@ -1,0 +1,83 @@
+"""The presets: tiny (tests), demo (Fashion-MNIST in minutes), search (records of the paper's size), paper."""
+
+from __future__ import annotations
+
+from pnag_tf import backbone as backbone_lib
+from pnag_tf import config as config_lib
+from pnag_tf import recipes
+from pnag_tf import space as space_lib
+
+NAMES = ("tiny", "demo", "search", "paper")
+
+_KERNELS, _DEPTHS, _RATIOS = {"kernels": (3, 5, 7)}, {"depths": (2, 3, 4)}, {"ratios": (3, 4, 6)}
+
+
+def preset(name: str) -> config_lib.Config:
+    """The settings of a preset; raises KeyError for an unknown name."""
+    predictors, evaluator, generator, evaluation = recipes.SEARCH[name]
+    images = {"tiny": _tiny, "demo": _demo, "search": _paper, "paper": _paper}[name]()
+    return config_lib.Config(
+        preset=name, predictors=predictors, evaluator=evaluator, generator=generator, eval=evaluation, **images
+    )
+
+
+def _tiny() -> dict:
+    """Two units, 16 pixels: the whole road in a minute."""
+    space = space_lib.SearchSpace(units=2, depths=(1, 2), kernels=(3, 5), ratios=(3, 4))
+    backbone = backbone_lib.Backbone(
+        base_widths=(16, 24),
+        strides=(2, 2),
+        squeeze_excite=(False, True),
+        activations=("relu", "hard_swish"),
+        base_stem=8,
+        base_first=8,
+        base_final_expand=64,
+        base_feature_mix=64,
+        resolution=16,
+    )
+    everything = {"depths": (1, 2), "kernels": (3, 5), "ratios": (3, 4)}
+    phases = (
+        config_lib.Phase("full", 1, 0.05, teacher=False),
+        config_lib.Phase("width", 1, 0.02, **everything),
+    )
+    return {
+        "space": space,
+        "backbone": backbone,
+        "data": config_lib.Data(augmentation="none", train_limit=6400),
+        "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
+        "measure": config_lib.Measure(architectures=60, calibration_images=250, validation_images=500),
+        "latency": config_lib.Latency(calibration_networks=4, check_networks=2),
+    }
+
+
+def _demo() -> dict:
+    """Width 0.5 at 32 pixels: ten minutes on two cores."""
+    phases = (
+        config_lib.Phase("full", 3, 0.1, teacher=False, warmup_epochs=0.2),
+        config_lib.Phase("kernel", 0.3, 0.01, **_KERNELS),
+        config_lib.Phase("depth", 0.5, 0.015, **_KERNELS, **_DEPTHS),
+        config_lib.Phase("width", 1.5, 0.03, **_KERNELS, **_DEPTHS, **_RATIOS),
+    )
+    return {
+        "backbone": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
+        "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
+        "measure": config_lib.Measure(architectures=250, calibration_images=500, validation_images=1500),
+        "latency": config_lib.Latency(),
+    }
+
+
+def _paper() -> dict:
+    """100 classes of ImageNet at 224 pixels, width 1.2, 90 epochs (section E); learning rates are once-for-all's."""
+    phases = (
+        config_lib.Phase("full", 30, 0.1, teacher=False, warmup_epochs=1),
+        config_lib.Phase("kernel", 20, 0.03, **_KERNELS),
+        config_lib.Phase("depth_34", 5, 0.01, kernels=(3, 5, 7), depths=(3, 4), subnets_per_step=2),
+        config_lib.Phase("depth", 10, 0.03, **_KERNELS, **_DEPTHS, subnets_per_step=2),
+        config_lib.Phase("width_46", 5, 0.01, **_KERNELS, **_DEPTHS, ratios=(4, 6), subnets_per_step=4),
+        config_lib.Phase("width", 20, 0.03, **_KERNELS, **_DEPTHS, **_RATIOS, subnets_per_step=4),
+    )
+    return {
+        "backbone": backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
+        "data": config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
+        "supernet": config_lib.Supernet(phases=phases),
+    }

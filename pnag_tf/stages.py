@@ -1,0 +1,322 @@
+"""The stages of a run: which files each needs, and which it makes.
+
+Files in, files out: a stage reads what earlier stages wrote into the run's folder, and first makes what is missing.
+What is there is not made again, so the same command goes on after a crash.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from pnag_tf import baselines, cost, data, evaluator, export, files, generator, latency_table, predictor, reinforce
+from pnag_tf import candidates as candidates_lib
+from pnag_tf import config as config_lib
+from pnag_tf import records as records_lib
+from pnag_tf import search, shrinking, subnet
+from pnag_tf.devices import host
+
+NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval")
+METHODS = {"evo": baselines.evo, "nas_mo": baselines.nas_mo, "ofa_mo": baselines.ofa_mo, "random": baselines.random}
+EVAL_COLUMNS = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
+DEPLOY_COLUMNS = (
+    "validation_top1",
+    "test_top1",
+    "test_top5",
+    "latency_ms",
+    "latency_p5_ms",
+    "latency_p95_ms",
+    "params",
+    "madds",
+)
+FINALISTS = 4  # proposals per budget that are deployed and measured; validation accuracy chooses among them
+WRITE_EVERY = 10  # records between two writes of the unfinished table
+
+
+class Run:
+    """One run: its settings, its folder, and its stages, each of which returns what it made or found.
+
+    Args:
+      config: the settings; what changes the files of a stage must not change from call to call.
+      workdir: the folder of the run.
+      records_file: measured records to start from instead of a supernet; empty for none.
+    """
+
+    def __init__(self, config: config_lib.Config, workdir: pathlib.Path, records_file: str = ""):
+        self.config, self.workdir, self.records_file = config, workdir, records_file
+
+    def open(self, force: bool = False) -> None:
+        """Makes the folder, or checks that it belongs to the same settings.
+
+        Args:
+          force: start anew: what an earlier run left in the folder is removed.
+
+        Raises:
+          UserError: the folder holds a run with other settings, or something that is no run.
+        """
+        path = self.workdir / "config.json"
+        if force and path.exists():
+            shutil.rmtree(self.workdir)
+        if not path.exists() and self.workdir.exists() and any(self.workdir.iterdir()):
+            raise files.UserError(f"{self.workdir}: expected an empty folder or one of an earlier run, found other files")
+        settings = self._settings()
+        if path.exists() and (found := files.read_json(path)) != settings:
+            difference = next(_differences(settings, found))
+            raise files.UserError(f"{self.workdir} was made with other settings: {difference}; --force starts anew")
+        files.write_json(path, settings)
+
+    def _settings(self) -> dict:
+        """What the files of all stages but `eval` depend on, as JSON gives it back."""
+        settings = dataclasses.asdict(self.config) | {"records_file": self.records_file}
+        for free in ("eval", "method"):
+            del settings[free]
+        return json.loads(json.dumps(settings))
+
+    @property
+    def has_supernet(self) -> bool:
+        return not self.records_file
+
+    @functools.cached_property
+    def splits(self) -> data.Splits:
+        return data.load(self.config.data, self.config.backbone.resolution, self.config.seed)
+
+    @functools.cached_property
+    def subnets(self) -> subnet.Subnets:
+        """The trained supernet with its calibration images in memory."""
+        return subnet.Subnets(self.supernet(), list(shrinking.calibration_batches(self.config, self.splits)))
+
+    # ---- stages -----------------------------------------------------------------------------------------------------
+
+    def supernet(self) -> keras.Model:
+        """`supernet/`: the trained supernet."""
+        if not self.has_supernet:
+            raise files.UserError("--stage=supernet: with --records there is no supernet to train")
+        return shrinking.train(self.config, self.splits, self.workdir / "supernet")
+
+    def records(self) -> records_lib.Records:
+        """`records.csv`: architectures with validation top-1 and latency."""
+        path, config = self.workdir / "records.csv", self.config
+        if not path.exists():
+            if self.records_file:
+                records_lib.write(path, records_lib.read(self.records_file, config.space, config.device))
+            else:
+                self._measure_records(path)
+        return records_lib.read(path, config.space)
+
+    def predictors(self) -> predictor.Predictors:
+        """`predictors/`: accuracy and latency of any architecture."""
+        folder = self.workdir / "predictors"
+        if not (folder / predictor.FILE).exists():
+            made = predictor.train(self.records(), self.config.predictors, self.config.seed, progress=True)
+            files.write_json(folder / "report.json", made.report)
+            made.save(folder)
+        return predictor.load(folder, self.config.space)
+
+    def evaluator(self) -> evaluator.Evaluator:
+        """`evaluator/`: R(α|B; w), with the history of its training."""
+        folder, predictors = self.workdir / "evaluator", self.predictors()
+        if not (folder / evaluator.FILE).exists():
+            table = self.records()
+            budgets_ms = search.training_budgets(table, self.config.generator.budgets)
+            made, history = search.train_evaluator(
+                table, predictors, self.config.evaluator, budgets_ms, self.config.seed, progress=True
+            )
+            _write_history(folder / "history.csv", history)
+            held_out = table.split(np.random.default_rng(self.config.seed), self.config.evaluator.held_out)[1]
+            _write_history(folder / "ranking.csv", evaluator.ranking(made, held_out))
+            made.save(folder)
+        return evaluator.load(folder, self.config.space, predictors)
+
+    def generator(self) -> generator.Generator:
+        """`generator/`: f(B; θ), with the history of its training."""
+        folder, config = self.workdir / "generator", self.config
+        if not (folder / generator.FILE).exists():
+            judge, predictors = self.evaluator(), self.predictors()
+            rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, predictors)
+            made, history = reinforce.train(
+                config.space, rewards, config.generator, judge.budgets_ms, config.seed, folder, predictors, True
+            )
+            _write_history(folder / "history.csv", history)
+            made.save(folder)
+            (folder / reinforce.CHECKPOINT).unlink(missing_ok=True)
+        return generator.load(folder, config.space)
+
+    def eval(self) -> list[dict]:
+        """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
+        proposals = self._proposals()
+        rows = self._deploy(proposals) if self.has_supernet else [self._row(found, 0) for found in proposals]
+        columns = EVAL_COLUMNS + (DEPLOY_COLUMNS if self.has_supernet else ())
+        files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, columns)
+        return rows
+
+    # ---- records ----------------------------------------------------------------------------------------------------
+
+    def latency_table(self) -> latency_table.LatencyTable:
+        """`latency_table.json`: the blocks of the space, timed on this machine."""
+        path, config = self.workdir / "latency_table.json", self.config
+        if path.exists():
+            return latency_table.load(path, config.space, config.backbone, self._device())
+        bars: dict[str, tqdm] = {}
+
+        def progress(what, done, total):
+            bar = bars.setdefault(what, tqdm(total=total, desc=what))
+            bar.update(done - bar.n)
+            if done == total:
+                bar.close()
+
+        rng = np.random.default_rng([config.seed, 2])
+        measure = self._measure()
+        table = latency_table.measure_table(config.space, config.backbone, measure, config.latency, rng, path, progress)
+        for bar in bars.values():
+            bar.close()
+        return table
+
+    def _measure(self):
+        return functools.partial(host.measure, threads=self.config.latency.threads)
+
+    def _device(self) -> str:
+        return host.describe(self.config.latency.threads)
+
+    def _measure_records(self, path: pathlib.Path) -> None:
+        """Draws architectures and measures them; goes on from an unfinished table."""
+        config, unfinished = self.config, path.with_name("records.unfinished.csv")
+        choices = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures)
+        subnets = self.subnets
+        latency_ms = self._latencies(choices)
+        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
+        top1 = []
+        if unfinished.exists():
+            top1 = records_lib.read(unfinished, config.space).top1.tolist()
+        bar = tqdm(total=len(choices), initial=len(top1), desc="records", unit="network")
+        while len(top1) < len(choices):
+            top1.append(subnets.accuracy(choices[len(top1)], validation)[0])
+            bar.update()
+            if len(top1) % WRITE_EVERY == 0:
+                done = len(top1)
+                table = records_lib.Records(config.space, choices[:done], np.array(top1), latency_ms[:done])
+                records_lib.write(unfinished, table)
+        bar.close()
+        records_lib.write(path, records_lib.Records(config.space, choices, np.array(top1), latency_ms))
+        unfinished.unlink(missing_ok=True)
+
+    def _latencies(self, choices: np.ndarray) -> np.ndarray:
+        """Latency in ms of each architecture, by the table or measured: float64 [n]."""
+        if self.config.latency.source == "table":
+            return self.latency_table().latency_ms(choices)
+        models = [
+            export.convert(self.subnets.extract(row))
+            for row in tqdm(choices, desc="convert networks", unit="network")
+        ]
+        return np.array([latency.median_ms for latency in self._measure()(models)])
+
+    # ---- eval -------------------------------------------------------------------------------------------------------
+
+    def budgets_ms(self) -> list[float]:
+        """The budgets asked for; five, spread over the range of the records, where none are."""
+        if self.config.eval.budgets:
+            return list(self.config.eval.budgets)
+        low, high = np.quantile(self.records().latency_ms, (0.001, 0.999))
+        return [float(f"{budget:.3g}") for budget in np.linspace(low + 0.15 * (high - low), high, 5)]
+
+    def _proposals(self) -> list[candidates_lib.Candidates]:
+        """What the method proposes for each budget, the best predicted first."""
+        config, budgets_ms, predictors = self.config, self.budgets_ms(), self.predictors()
+        if config.method == "pnag":
+            made = self.generator()
+            return search.propose(made, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)
+        rng = np.random.default_rng([config.seed, 3])
+        return METHODS[config.method](config.space, predictors, budgets_ms, rng, config)
+
+    def _row(self, found: candidates_lib.Candidates, place: int) -> dict:
+        return {
+            "method": self.config.method,
+            "budget_ms": f"{found.budget_ms:g}",
+            "arch": str(self.config.space.decode(found.choices[place])[0]),
+            "predicted_top1": f"{found.top1[place]:.4f}",
+            "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
+        }
+
+    def _deploy(self, proposals: list[candidates_lib.Candidates]) -> list[dict]:
+        """Exports the best proposals, measures them together, and takes for each budget the best on validation."""
+        finalists = {}
+        for found in proposals:
+            for place in range(min(FINALISTS, len(found))):
+                finalists.setdefault(found.choices[place].tobytes(), (found, place))
+        finalists = list(finalists.values())
+        validation = list(self.splits.validation(self.config.measure.batch_size))
+        models, tflites, top1 = [], [], []
+        for found, place in tqdm(finalists, desc="deploy", unit="network"):
+            choices = found.choices[place]
+            statistics = self.subnets.statistics(choices)
+            top1.append(self.subnets.accuracy(choices, validation, statistics)[0])
+            models.append((choices, statistics))
+            tflites.append(export.convert(self._extract(choices, statistics)))
+        latencies = self._measure()(tflites)
+        measured_ms = np.array([latency.median_ms for latency in latencies])
+        rows = []
+        for found in proposals:
+            fits = measured_ms <= found.budget_ms
+            best = int(np.argmax(np.where(fits, top1, -measured_ms)))
+            if not fits[best]:
+                logging.warning("budget %g ms is missed: %.3g ms", found.budget_ms, measured_ms[best])
+            row = self._row(*finalists[best]) | {"budget_ms": f"{found.budget_ms:g}"}
+            row |= self._facts(*models[best], top1[best], latencies[best])
+            self._write_deployed(row, tflites[best], latencies[best])
+            rows.append(row)
+        return rows
+
+    def _extract(self, choices: np.ndarray, statistics: np.ndarray) -> keras.Model:
+        return subnet.extract(self.subnets.net, self.config.space.decode(choices)[0], statistics)
+
+    def _facts(self, choices, statistics, validation_top1, latency) -> dict:
+        """What is known of a deployed network; the one place that reads the test images."""
+        arch = self.config.space.decode(choices)[0]
+        test_top1, test_top5 = self.subnets.accuracy(
+            choices, self.splits.test(self.config.measure.batch_size), statistics
+        )
+        return {
+            "validation_top1": f"{validation_top1:.4f}",
+            "test_top1": f"{test_top1:.4f}",
+            "test_top5": f"{test_top5:.4f}",
+            "latency_ms": f"{latency.median_ms:.4g}",
+            "latency_p5_ms": f"{latency.p5_ms:.4g}",
+            "latency_p95_ms": f"{latency.p95_ms:.4g}",
+            "params": cost.params(self.config.backbone, arch),
+            "madds": cost.madds(self.config.backbone, arch),
+        }
+
+    def _write_deployed(self, row: dict, tflite: bytes, latency) -> None:
+        name = self.workdir / "deploy" / f"{self.config.device}_{row['budget_ms']}"
+        with files.replacing(name.with_name(name.name + ".tflite")) as beside:
+            beside.write_bytes(tflite)
+        info = self.splits.info
+        description = row | {
+            "device": latency.device,
+            "resolution": self.config.backbone.resolution,
+            "class_names": info.class_names,
+            "mean": info.mean,
+            "std": info.std,
+        }
+        files.write_json(name.with_name(name.name + ".json"), description)
+
+
+def _write_history(path: pathlib.Path, rows: list[dict]) -> None:
+    files.write_csv(path, rows, dict.fromkeys(key for row in rows for key in row))
+
+
+def _differences(expected: dict, found: dict, name: str = ""):
+    """Sentences that name the settings in which two runs differ."""
+    for key in expected:
+        here, there = expected[key], found.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            yield from _differences(here, there, f"{name}{key}.")
+        elif here != there:
+            yield f"{name}{key} is {there} there and {here} here"
