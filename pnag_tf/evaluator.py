@@ -216,8 +216,8 @@ def train(
       accuracy: False trains on the dominance without its accuracy part (main paper, Table 2).
 
     Returns:
-      (evaluator, history): per epoch ``epoch``, ``loss`` and, every few epochs and at the end, ``tau``: the mean over
-      budgets of Kendall's tau among held-out architectures within the budget (see `ranking`).
+      (evaluator, history): per epoch ``epoch``, ``loss`` and, every few epochs and at the end, ``tau`` (see
+      `mean_tau`).
 
     Raises:
       FloatingPointError: the loss became NaN.
@@ -248,7 +248,7 @@ def train(
                 raise FloatingPointError(f"evaluator: loss {loss} in epoch {epoch}")
             history.append({"epoch": epoch, "loss": loss, "tau": float("nan")})
             if epoch == settings.epochs or epoch % max(1, settings.epochs // 10) == 0:
-                history[-1]["tau"] = float(np.nanmean([row["tau"] for row in ranking(evaluator, held_out)]))
+                history[-1]["tau"] = mean_tau(ranking(evaluator, held_out))
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update()
     return evaluator, history
@@ -267,6 +267,14 @@ def ranking(evaluator: Evaluator, held_out: records_lib.Records) -> list[dict[st
             tau = pareto.kendall_tau(evaluator.score(inside.choices, budget_ms), inside.top1)
         rows.append({"budget_ms": float(budget_ms), "feasible": len(inside), "tau": tau})
     return rows
+
+
+def mean_tau(rows: list[dict[str, float]]) -> float:
+    """The mean of `ranking`'s tau over budgets, weighted with the number of architectures behind it."""
+    known = [row for row in rows if not np.isnan(row["tau"])]
+    if not known:
+        return float("nan")
+    return float(np.average([row["tau"] for row in known], weights=[row["feasible"] for row in known]))
 
 
 def _optimizer(settings: config_lib.Evaluator, steps: int) -> keras.optimizers.Optimizer:
