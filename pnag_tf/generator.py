@@ -1,9 +1,9 @@
 """The generator f(B; θ): an LSTM that writes an architecture token by token for any latency budget (section D).
 
-Per unit it decides the depth, then for each layer the expand ratio and the kernel. Sampling and scoring are two graphs:
-`draw` samples without gradients, a few operations a token; `log_prob` scores given choices in one fused LSTM over all
-tokens at once, and that is what the policy gradient differentiates. All parameters live in one flat variable, so that
-an optimiser's step is a few operations too.
+Per unit it decides the depth, then for each layer the expand ratio and the kernel. `sampled` draws and scores in one
+pass of a few operations a token; its gradient goes back through the very cells that sampled, and gathers those of the
+weights in one product at the end. `log_prob` scores given choices. All parameters live in one flat variable, so that an
+optimiser's step is a few operations too.
 """
 
 from __future__ import annotations
@@ -108,26 +108,38 @@ class Generator:
         Returns:
           Canonical choices int32 ``[n, tokens]``.
         """
+        return self._draw(self._parameters(), mix, seed)[0]
+
+    def sampled(self, mix: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(choices, log-probability, entropy) of new samples: `draw` and `log_prob` of its result, in one pass."""
         weights = self._parameters()
+        choices, cells = self._draw(weights, mix, seed)
+        choices = tf.stop_gradient(choices)
+        output = _replayed(self._inputs(weights, mix, choices), weights["lstm"], weights["lstm_bias"], cells)
+        return choices, *self._scored(weights, output, choices)
+
+    def _draw(self, weights: dict[str, tf.Tensor], mix: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, list]:
+        """Choices, and the LSTM cell of every token."""
+        weights = {name: tf.stop_gradient(value) for name, value in weights.items()}
         count, space, sizes = tf.shape(mix)[0], self.space, self.space.token_sizes
-        width, hidden = self.settings.budget_embedding, self.settings.hidden
         inputs = tf.matmul(mix, weights["budgets"])[:, None] + weights["embeddings"]  # every input a row may meet
-        inputs = tf.reshape(inputs, [-1, width])
+        inputs = tf.reshape(inputs, [-1, self.settings.budget_embedding])
         base = tf.range(count) * self._rows
         uniform = tf.random.stateless_uniform([space.tokens, count, int(sizes.max())], seed, minval=1e-20)
-        noise = -tf.math.log(-tf.math.log(uniform))  # Gumbel: the largest noisy logit is a draw from the softmax
+        noise = tf.unstack(-tf.math.log(-tf.math.log(uniform)))  # Gumbel: the largest noisy logit is a softmax draw
         heads = {k: (tf.unstack(weights[f"head_{k}"]), tf.unstack(weights[f"head_bias_{k}"])) for k in KINDS}
-        zeros, peephole = tf.zeros([count, hidden]), tf.zeros([hidden])
-        state, output, row, drawn, limits = zeros, zeros, base, [], None
+        state = output = tf.zeros([count, self.settings.hidden])
+        row, drawn, cells, limits = base, [], [], None
         for token, (kind, size) in enumerate(zip(space.token_kinds, sizes, strict=True)):
             cell = tf.raw_ops.LSTMBlockCell(
                 x=tf.gather(inputs, row), cs_prev=state, h_prev=output, w=weights["lstm"], b=weights["lstm_bias"],
-                wci=peephole, wcf=peephole, wco=peephole, forget_bias=1.0, cell_clip=-1.0, use_peephole=False,
+                **_no_peephole(self.settings.hidden), forget_bias=1.0, cell_clip=-1.0,
             )  # fmt: skip
+            cells.append(cell)
             state, output = cell.cs, cell.h
             head = self._tokens[kind].index(token) if self.settings.heads == "token" else 0
             logits = tf.matmul(output, heads[kind][0][head]) + heads[kind][1][head]
-            choice = tf.argmax(logits + noise[token, :, :size], 1, output_type=tf.int32)
+            choice = tf.argmax(logits + noise[token][:, :size], 1, output_type=tf.int32)
             layer = (token % (1 + 2 * space.max_depth) - 1) // 2
             if kind == "depth":
                 limits = tf.gather(tf.constant(space.depths), choice)
@@ -135,7 +147,13 @@ class Generator:
                 choice = tf.where(layer < limits, choice, 0)  # beyond the depth: the canonical 0, and no chance in it
             drawn.append(choice)
             row = base + (choice + self._first_row[kind])
-        return tf.stack(drawn, 1)
+        return tf.stack(drawn, 1), cells
+
+    def _inputs(self, weights: dict[str, tf.Tensor], mix: tf.Tensor, choices: tf.Tensor) -> tf.Tensor:
+        """What the LSTM sees before each token: float32 ``[tokens, n, width]``."""
+        rows = choices[:, :-1] + tf.constant([self._first_row[kind] for kind in self.space.token_kinds[:-1]])
+        rows = tf.concat([tf.zeros([1, tf.shape(choices)[0]], tf.int32), tf.transpose(rows)], 0)
+        return tf.gather(weights["embeddings"], rows) + tf.matmul(mix, weights["budgets"])
 
     def log_prob(self, mix: tf.Tensor, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Log-probability of architectures and the policy's entropy along them, both differentiable, ``[n]``.
@@ -147,19 +165,19 @@ class Generator:
           mix: float32 ``[n, K]``.
           choices: canonical choices int32 ``[n, tokens]``.
         """
-        weights, space = self._parameters(), self.space
-        count = tf.shape(choices)[0]
-        rows = choices[:, :-1] + tf.constant([self._first_row[kind] for kind in space.token_kinds[:-1]])
-        rows = tf.concat([tf.zeros([1, count], tf.int32), tf.transpose(rows)], 0)
-        inputs = tf.gather(weights["embeddings"], rows) + tf.matmul(mix, weights["budgets"])
-        zeros, peephole = tf.zeros([count, self.settings.hidden]), tf.zeros([self.settings.hidden])
+        weights = self._parameters()
+        zeros = tf.zeros([tf.shape(choices)[0], self.settings.hidden])
         output = tf.raw_ops.BlockLSTM(
-            seq_len_max=tf.constant(space.tokens, tf.int64), x=inputs, cs_prev=zeros, h_prev=zeros,
-            w=weights["lstm"], b=weights["lstm_bias"], wci=peephole, wcf=peephole, wco=peephole,
-            forget_bias=1.0, cell_clip=-1.0, use_peephole=False,
+            seq_len_max=tf.constant(self.space.tokens, tf.int64), x=self._inputs(weights, mix, choices),
+            cs_prev=zeros, h_prev=zeros, w=weights["lstm"], b=weights["lstm_bias"],
+            **_no_peephole(self.settings.hidden), forget_bias=1.0, cell_clip=-1.0,
         ).h  # fmt: skip
+        return self._scored(weights, output, choices)
+
+    def _scored(self, weights, output: tf.Tensor, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Log-probability and entropy ``[n]`` from the LSTM's outputs ``[tokens, n, hidden]``."""
         active = tf.cast(tf.transpose(self._encoder.active(choices)), tf.float32)
-        log_prob, entropy = tf.zeros([count]), tf.zeros([count])
+        log_prob = entropy = 0.0
         for kind, size in self._options.items():
             tokens = self._tokens[kind]
             logits = tf.matmul(tf.gather(output, tokens), weights[f"head_{kind}"]) + weights[f"head_bias_{kind}"]
@@ -171,8 +189,7 @@ class Generator:
         return log_prob, entropy
 
     def _sample_graph(self, mix, seed):
-        choices = self.draw(mix, seed)
-        return choices, *self.log_prob(mix, choices)
+        return self.sampled(mix, seed)
 
     # ---- numpy in, numpy out ------------------------------------------------------------------------------------
 
@@ -198,6 +215,52 @@ class Generator:
         with files.replacing(pathlib.Path(folder) / FILE) as beside:
             settings = json.dumps(dataclasses.asdict(self.settings))
             np.savez(beside, theta=self.theta.numpy(), budgets_ms=self.budgets_ms, settings=settings)
+
+
+def _no_peephole(hidden: int) -> dict:
+    unused = tf.zeros([hidden])
+    return {"wci": unused, "wcf": unused, "wco": unused, "use_peephole": False}
+
+
+def _replayed(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, cells: list) -> tf.Tensor:
+    """Outputs ``[tokens, n, hidden]`` of cells that ran already, differentiable in inputs, kernel and bias.
+
+    TensorFlow has no gradient of the fused cell; its own of the fused sequence adds to the kernel's at every token.
+    """
+    width = inputs.shape[-1]
+    hidden = kernel.shape[1] // 4
+
+    @tf.custom_gradient
+    def replay(inputs, kernel, bias):
+        zeros = tf.zeros_like(cells[0].h)
+
+        def gradient(upstream):
+            before = [zeros, *(cell.h for cell in cells[:-1])]
+            states = [zeros, *(cell.cs for cell in cells[:-1])]
+            from_later, state_gradient, gates = zeros, zeros, []
+            xs, ups = tf.unstack(inputs, len(cells)), tf.unstack(upstream, len(cells))
+            for t in reversed(range(len(cells))):
+                cell = cells[t]
+                step = tf.raw_ops.LSTMBlockCellGrad(
+                    x=xs[t], cs_prev=states[t], h_prev=before[t], w=kernel, b=bias, i=cell.i, cs=cell.cs, f=cell.f,
+                    o=cell.o, ci=cell.ci, co=cell.co, cs_grad=state_gradient, h_grad=ups[t] + from_later,
+                    **_no_peephole(hidden),
+                )  # fmt: skip
+                state_gradient = step.cs_prev_grad
+                gates.append(step.dicfo)
+                from_later = tf.matmul(step.dicfo, kernel[width:], transpose_b=True)
+            gates = tf.stack(gates[::-1])
+            flat = tf.reshape(gates, [-1, 4 * hidden])
+            both = tf.reshape(tf.concat([inputs, tf.stack(before)], 2), [-1, width + hidden])
+            return (
+                tf.reshape(tf.matmul(flat, kernel[:width], transpose_b=True), tf.shape(inputs)),
+                tf.matmul(both, flat, transpose_a=True),
+                tf.reduce_sum(flat, 0),
+            )
+
+        return tf.stack([cell.h for cell in cells]), gradient
+
+    return replay(inputs, kernel, bias)
 
 
 def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Generator:

@@ -34,7 +34,7 @@ _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1
 SEARCH: dict[str, tuple[config.Predictors, config.Evaluator, config.Generator, config.Eval]] = {
     "paper": (config.Predictors(members=1, hidden=400), config.Evaluator(), config.Generator(), config.Eval()),
     "search": (
-        config.Predictors(**_ENSEMBLE, epochs=20),
+        config.Predictors(**_ENSEMBLE, epochs=40),
         config.Evaluator(**_RANKING, epochs=12, batch_size=192, pseudo_labels=20_000),
         config.Generator(**_POLICY, samples=8, iterations=1500, checkpoint_every=250),
         config.Eval(),

@@ -138,11 +138,12 @@ class Trainer:
         if generator.settings.between:
             mix = interpolation.between(self.budgets, tf.stack([self.seed + 1, iteration]))
         drawn, mix = mix, tf.repeat(mix, samples, axis=0)
-        choices = generator.draw(mix, tf.stack([self.seed, iteration]))
-        rewards = tf.reshape(self._reward(choices, mix), [self.budgets, samples])
         weight = self.entropy_weight(iteration)
-        with tf.GradientTape() as tape:
-            log_prob, entropy = generator.log_prob(mix, choices)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(generator.theta)
+            choices, log_prob, entropy = generator.sampled(mix, tf.stack([self.seed, iteration]))
+            with tape.stop_recording():
+                rewards = tf.reshape(self._reward(choices, mix), [self.budgets, samples])
             path = tf.reshape(tf.stop_gradient(entropy), [self.budgets, samples])
             advantage, baseline = advantages(generator.settings.advantage, rewards, path, weight, self._baseline)
             loss = -tf.reduce_mean(surrogate(log_prob, entropy, tf.reshape(advantage, [-1]), weight))

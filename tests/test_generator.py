@@ -5,6 +5,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from pnag_tf import config, files, generator
 from pnag_tf import space as space_lib
@@ -52,6 +53,24 @@ def test_samples_follow_the_probabilities(small):
     unique, first, counts = np.unique(choices[0], axis=0, return_index=True, return_counts=True)
     np.testing.assert_allclose(counts / 20_000, np.exp(log_prob[0][first]), atol=0.01)
     assert (small.canonical(unique) == unique).all()
+
+
+@pytest.mark.parametrize("heads", ["kind", "token"])
+def test_sampling_pass_scores_and_differentiates_as_log_prob_does(space, heads):
+    found = random_generator(space, heads)
+    mix = tf.constant(np.random.default_rng(0).dirichlet([1, 1], 40), tf.float32)
+    with tf.GradientTape() as tape:
+        choices, log_prob, entropy = found.sampled(mix, tf.constant([0, 1]))
+        value = tf.reduce_sum(log_prob * np.linspace(-1, 2, 40, dtype=np.float32) + 0.3 * entropy)
+    gradient = tape.gradient(value, found.theta)
+    with tf.GradientTape() as tape:
+        expected_log_prob, expected_entropy = found.log_prob(mix, choices)
+        value = tf.reduce_sum(expected_log_prob * np.linspace(-1, 2, 40, dtype=np.float32) + 0.3 * expected_entropy)
+    np.testing.assert_allclose(log_prob, expected_log_prob, atol=1e-4)
+    np.testing.assert_allclose(entropy, expected_entropy, atol=1e-4)
+    expected = tape.gradient(value, found.theta).numpy()
+    np.testing.assert_allclose(gradient, expected, atol=1e-4 * np.abs(expected).max())
+    assert np.count_nonzero(expected) == len(expected)
 
 
 def test_interpolated_budget_takes_the_mixed_embedding(small):
