@@ -17,11 +17,24 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
-from pnag_tf import baselines, cost, data, evaluator, export, files, generator, latency_table, predictor, reinforce
+from pnag_tf import (
+    baselines,
+    cost,
+    data,
+    evaluator,
+    export,
+    files,
+    generator,
+    latency_table,
+    predictor,
+    reinforce,
+    search,
+    shrinking,
+    subnet,
+)
 from pnag_tf import candidates as candidates_lib
 from pnag_tf import config as config_lib
 from pnag_tf import records as records_lib
-from pnag_tf import search, shrinking, subnet
 from pnag_tf.devices import host
 
 NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval")
@@ -66,7 +79,7 @@ class Run:
         if force and path.exists():
             shutil.rmtree(self.workdir)
         if not path.exists() and self.workdir.exists() and any(self.workdir.iterdir()):
-            raise files.UserError(f"{self.workdir}: expected an empty folder or one of an earlier run, found other files")
+            raise files.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
         settings = self._settings()
         if path.exists() and (found := files.read_json(path)) != settings:
             difference = next(_differences(settings, found))

@@ -1,0 +1,111 @@
+"""Progressive shrinking: what a step draws and learns, and that a killed run goes on as if nothing had happened."""
+
+import dataclasses
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from pnag_tf import config as config_lib
+from pnag_tf import files, shrinking
+
+SETTINGS = config_lib.Supernet(weight_decay=0.0, label_smoothing=0.0)
+
+
+def _trainer(net, phase, **settings):
+    return shrinking.Trainer(net, phase, dataclasses.replace(SETTINGS, **settings), seed=7)
+
+
+def test_a_phase_without_options_draws_the_largest(supernet, space):
+    trainer = _trainer(supernet, config_lib.Phase("full", 1, 0.1))
+    assert (space.canonical(trainer.draw(3, 0)) == space.largest()).all()
+
+
+def test_a_phase_draws_all_its_options_and_no_others(supernet, space):
+    trainer = _trainer(supernet, config_lib.Phase("kernel", 1, 0.1, kernels=(3, 7)))
+    draws = np.stack([trainer.draw(step, 0) for step in range(40)])
+    assert set(np.unique(draws[:, space.kernel_columns])) == {0, 2}
+    assert (draws[:, space.depth_columns] == 1).all() and (draws[:, space.ratio_columns] == 2).all()
+    assert (draws[5] == trainer.draw(5, 0).numpy()).all()
+
+
+def test_an_unknown_option_is_named(space):
+    with pytest.raises(files.UserError, match=r"phase 'x': kernel 9; choose from \(3, 5, 7\)"):
+        shrinking.phase_options(space, config_lib.Phase("x", 1, 0.1, kernels=(3, 9)))
+
+
+def test_loss_by_hand(supernet):
+    logits, labels = tf.constant([[2.0, 0.0] + [-99.0] * 8]), tf.constant([0])
+    plain = np.log(1 + np.exp(-2.0))
+    trainer = _trainer(supernet, config_lib.Phase("full", 1, 0.1))
+    np.testing.assert_allclose(trainer.loss_of(logits, labels, None), plain, rtol=1e-5)
+    taught = tf.constant([[0.5, 0.5] + [0.0] * 8])
+    np.testing.assert_allclose(trainer.loss_of(logits, labels, taught), (plain + plain + 1.0) / 2, rtol=1e-5)
+
+
+def test_fused_momentum_equals_keras_sgd():
+    results = []
+    for optimizer in (shrinking.Momentum(0.1, momentum=0.9, nesterov=True), keras.optimizers.SGD(0.1, 0.9, True)):
+        variable = keras.Variable([1.0, -2.0])
+        optimizer.build([variable])
+        for gradient in ([1.0, 2.0], [0.5, -1.0], [0.0, 3.0]):
+            optimizer.apply([tf.constant(gradient)], [variable])
+        results.append(np.asarray(variable.value))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
+COMMAND = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder"]
+
+
+@pytest.fixture(scope="module")
+def image_folder(tmp_path_factory):
+    """Two classes of bright and dark noise."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 60), ("light", 180)):
+        (folder / name).mkdir()
+        for number in range(120):
+            pixels = np.clip(rng.normal(level, 40, (16, 16, 3)), 0, 255).astype("uint8")
+            tf.io.write_file(str(folder / name / f"{number}.png"), tf.io.encode_png(pixels))
+    return folder
+
+
+def _run(image_folder, workdir, stage):
+    return subprocess.Popen(
+        [*COMMAND, f"--data_dir={image_folder}", f"--workdir={workdir}", f"--stage={stage}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _kill_when(process, path: pathlib.Path):
+    while not path.exists():
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_runs_go_on_and_the_whole_road_ends_in_deployed_networks(image_folder, tmp_path):
+    """kill -9 in the supernet and in the generator stage; what was finished is not made again."""
+    workdir = tmp_path / "run"
+    _kill_when(_run(image_folder, workdir, "eval"), workdir / "supernet/training.weights.h5")
+    _kill_when(_run(image_folder, workdir, "eval"), workdir / "generator/checkpoint.npz")
+    made = {path: path.stat().st_mtime_ns for path in [workdir / "records.csv", *workdir.glob("supernet/*.keras")]}
+    assert len(made) == 3
+    last = _run(image_folder, workdir, "eval")
+    output, _ = last.communicate()
+    assert last.returncode == 0, output
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    rows = (workdir / "eval/pnag.csv").read_text().splitlines()
+    assert len(rows) == 6 and rows[0].startswith("method,budget_ms,arch,predicted_top1,predicted_latency_ms")
+    assert len(list(workdir.glob("deploy/cpu_*.tflite"))) == len(list(workdir.glob("deploy/cpu_*.json"))) == 5
+    history = (workdir / "supernet/history.csv").read_text().splitlines()
+    assert len(history) == len(set(history)) == 3
