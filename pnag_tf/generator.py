@@ -115,11 +115,13 @@ class Generator:
         weights = self._parameters()
         choices, cells = self._draw(weights, mix, seed)
         choices = tf.stop_gradient(choices)
-        output = _replayed(self._inputs(weights, mix, choices), weights["lstm"], weights["lstm_bias"], cells)
+        budgets = tf.matmul(mix, weights["budgets"])
+        rows = self._input_rows(choices)
+        output = _replayed(weights["embeddings"], budgets, weights["lstm"], weights["lstm_bias"], rows, cells)
         return choices, *self._scored(weights, output, choices)
 
     def _draw(self, weights: dict[str, tf.Tensor], mix: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, list]:
-        """Choices, and the LSTM cell of every token."""
+        """Choices, and (input, cell) of the LSTM for every token."""
         weights = {name: tf.stop_gradient(value) for name, value in weights.items()}
         count, space, sizes = tf.shape(mix)[0], self.space, self.space.token_sizes
         inputs = tf.matmul(mix, weights["budgets"])[:, None] + weights["embeddings"]  # every input a row may meet
@@ -131,11 +133,12 @@ class Generator:
         state = output = tf.zeros([count, self.settings.hidden])
         row, drawn, cells, limits = base, [], [], None
         for token, (kind, size) in enumerate(zip(space.token_kinds, sizes, strict=True)):
+            entry = tf.gather(inputs, row)
             cell = tf.raw_ops.LSTMBlockCell(
-                x=tf.gather(inputs, row), cs_prev=state, h_prev=output, w=weights["lstm"], b=weights["lstm_bias"],
+                x=entry, cs_prev=state, h_prev=output, w=weights["lstm"], b=weights["lstm_bias"],
                 **_no_peephole(self.settings.hidden), forget_bias=1.0, cell_clip=-1.0,
             )  # fmt: skip
-            cells.append(cell)
+            cells.append((entry, cell))
             state, output = cell.cs, cell.h
             head = self._tokens[kind].index(token) if self.settings.heads == "token" else 0
             logits = tf.matmul(output, heads[kind][0][head]) + heads[kind][1][head]
@@ -149,11 +152,10 @@ class Generator:
             row = base + (choice + self._first_row[kind])
         return tf.stack(drawn, 1), cells
 
-    def _inputs(self, weights: dict[str, tf.Tensor], mix: tf.Tensor, choices: tf.Tensor) -> tf.Tensor:
-        """What the LSTM sees before each token: float32 ``[tokens, n, width]``."""
+    def _input_rows(self, choices: tf.Tensor) -> tf.Tensor:
+        """Which embedding the LSTM sees before each token: int32 ``[tokens, n]``."""
         rows = choices[:, :-1] + tf.constant([self._first_row[kind] for kind in self.space.token_kinds[:-1]])
-        rows = tf.concat([tf.zeros([1, tf.shape(choices)[0]], tf.int32), tf.transpose(rows)], 0)
-        return tf.gather(weights["embeddings"], rows) + tf.matmul(mix, weights["budgets"])
+        return tf.concat([tf.zeros([1, tf.shape(choices)[0]], tf.int32), tf.transpose(rows)], 0)
 
     def log_prob(self, mix: tf.Tensor, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Log-probability of architectures and the policy's entropy along them, both differentiable, ``[n]``.
@@ -167,8 +169,9 @@ class Generator:
         """
         weights = self._parameters()
         zeros = tf.zeros([tf.shape(choices)[0], self.settings.hidden])
+        inputs = tf.gather(weights["embeddings"], self._input_rows(choices)) + tf.matmul(mix, weights["budgets"])
         output = tf.raw_ops.BlockLSTM(
-            seq_len_max=tf.constant(self.space.tokens, tf.int64), x=self._inputs(weights, mix, choices),
+            seq_len_max=tf.constant(self.space.tokens, tf.int64), x=inputs,
             cs_prev=zeros, h_prev=zeros, w=weights["lstm"], b=weights["lstm_bias"],
             **_no_peephole(self.settings.hidden), forget_bias=1.0, cell_clip=-1.0,
         ).h  # fmt: skip
@@ -222,45 +225,56 @@ def _no_peephole(hidden: int) -> dict:
     return {"wci": unused, "wcf": unused, "wco": unused, "use_peephole": False}
 
 
-def _replayed(inputs: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor, cells: list) -> tf.Tensor:
-    """Outputs ``[tokens, n, hidden]`` of cells that ran already, differentiable in inputs, kernel and bias.
+def _replayed(embeddings, budgets, kernel, bias, rows: tf.Tensor, cells: list) -> tf.Tensor:
+    """Outputs ``[tokens, n, hidden]`` of cells that ran already, differentiable in the first four arguments.
 
-    TensorFlow has no gradient of the fused cell; its own of the fused sequence adds to the kernel's at every token.
+    TensorFlow has no gradient of the fused cell, and its own of the fused sequence adds to the kernel's at every
+    token. Here the gates' gradients are gathered first: every input is the sum of one of a few embeddings
+    ``[rows, width]`` and its row's budget ``[n, width]``, so products with the inputs shrink to products with those.
     """
-    width = inputs.shape[-1]
-    hidden = kernel.shape[1] // 4
+    width, hidden = budgets.shape[-1], kernel.shape[1] // 4
 
     @tf.custom_gradient
-    def replay(inputs, kernel, bias):
-        zeros = tf.zeros_like(cells[0].h)
+    def replay(embeddings, budgets, kernel, bias):
+        zeros = tf.zeros_like(cells[0][1].h)
+        outputs = [cell.h for _, cell in cells]
 
         def gradient(upstream):
-            before = [zeros, *(cell.h for cell in cells[:-1])]
-            states = [zeros, *(cell.cs for cell in cells[:-1])]
-            from_later, state_gradient, gates = zeros, zeros, []
-            xs, ups = tf.unstack(inputs, len(cells)), tf.unstack(upstream, len(cells))
-            for t in reversed(range(len(cells))):
-                cell = cells[t]
+            from_inputs, from_outputs = kernel[:width], kernel[width:]
+            befores, states = [zeros, *outputs[:-1]], [zeros, *(cell.cs for _, cell in cells[:-1])]
+            later, state_gradient, gates = zeros, zeros, []
+            upstream = tf.unstack(upstream, len(cells))
+            for (entry, cell), before, state, up in reversed(list(zip(cells, befores, states, upstream, strict=True))):
                 step = tf.raw_ops.LSTMBlockCellGrad(
-                    x=xs[t], cs_prev=states[t], h_prev=before[t], w=kernel, b=bias, i=cell.i, cs=cell.cs, f=cell.f,
-                    o=cell.o, ci=cell.ci, co=cell.co, cs_grad=state_gradient, h_grad=ups[t] + from_later,
+                    x=entry, cs_prev=state, h_prev=before, w=kernel, b=bias, i=cell.i, cs=cell.cs, f=cell.f,
+                    o=cell.o, ci=cell.ci, co=cell.co, cs_grad=state_gradient, h_grad=up + later,
                     **_no_peephole(hidden),
                 )  # fmt: skip
                 state_gradient = step.cs_prev_grad
                 gates.append(step.dicfo)
-                from_later = tf.matmul(step.dicfo, kernel[width:], transpose_b=True)
+                later = tf.matmul(step.dicfo, from_outputs, transpose_b=True)
             gates = tf.stack(gates[::-1])
             flat = tf.reshape(gates, [-1, 4 * hidden])
-            both = tf.reshape(tf.concat([inputs, tf.stack(before)], 2), [-1, width + hidden])
+            by_embedding = tf.math.unsorted_segment_sum(flat, tf.reshape(rows, [-1]), embeddings.shape[0])
+            by_budget = tf.reduce_sum(gates, 0)
+            kernel_gradient = tf.concat(
+                [
+                    tf.matmul(embeddings, by_embedding, transpose_a=True)
+                    + tf.matmul(budgets, by_budget, transpose_a=True),
+                    tf.matmul(tf.reshape(tf.stack(befores), [-1, hidden]), flat, transpose_a=True),
+                ],
+                0,
+            )
             return (
-                tf.reshape(tf.matmul(flat, kernel[:width], transpose_b=True), tf.shape(inputs)),
-                tf.matmul(both, flat, transpose_a=True),
-                tf.reduce_sum(flat, 0),
+                tf.matmul(by_embedding, from_inputs, transpose_b=True),
+                tf.matmul(by_budget, from_inputs, transpose_b=True),
+                kernel_gradient,
+                tf.reduce_sum(by_budget, 0),
             )
 
-        return tf.stack([cell.h for cell in cells]), gradient
+        return tf.stack(outputs), gradient
 
-    return replay(inputs, kernel, bias)
+    return replay(embeddings, budgets, kernel, bias)
 
 
 def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Generator:
