@@ -102,6 +102,7 @@ class Evaluator:
     weight_decay: float = 0.0
     pseudo_labels: int = 0  # architectures near the frontier that the predictors label, added to the records
     pessimism: float = 0.0  # pseudo-labels are the predicted top-1 less this many times the ensemble's disagreement
+    between: bool = False  # also learn from budgets drawn between the K ones
     held_out: float = 0.1  # fraction of the records that only judge
 
 
@@ -120,6 +121,7 @@ class Generator:
     entropy_weight: float = 1e-3  # λ
     final_entropy_weight: float = 1e-3  # geometric from the first to the last iteration
     advantage: str = "moving_average"  # reward less its moving average per budget, or 'normalised' over N per budget
+    between: bool = False  # draw each budget between two of the K ones instead of at them
     reward: str = "pareto"  # 'pareto' (the evaluator), 'multi_objective' (MnasNet) or 'absolute' (TuNAS)
     reward_exponent: float = -0.07  # w of acc·(lat/T)^w, and β of acc + β·|lat/T − 1|
     checkpoint_every: int = 1000  # iterations between checkpoints
