@@ -1,12 +1,13 @@
 """A look-up table of blocks: the latency of any architecture from about a hundred short measurements.
 
-Every different block of the space is measured alone; some whole networks then give the two numbers that turn a sum of
+Every different block of the space is measured alone; some whole networks then give the three numbers that turn a sum of
 blocks into the latency of a network:
 
-    latency = offset + scale * sum over the blocks
+    latency = offset + scale * sum + curvature * sum^2
 
 The offset holds stem, first block and head, which all networks share. The scale holds what a block costs more inside a
-network than alone, mostly that its weights are no longer in the nearest cache.
+network than alone, mostly that its weights are no longer in the nearest cache. The curvature, never negative, holds
+what grows faster than the sum, as when longer runs are interrupted more often.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class LatencyTable:
       space, backbone, device: what it holds for; `device` is the device's own description.
       offset_ms: latency of the parts that all networks share.
       layer_ms: float64 [layers, ratios * kernels], what each layer slot adds, in the order of `layer_one_hot`.
+      curvature: per ms; the square of the sum of the layers, times this, is added.
       calibration: the networks that the offset and the scale were fitted to.
       check: other networks, measured in the same run, that only judge.
     """
@@ -56,12 +58,14 @@ class LatencyTable:
     device: str
     offset_ms: float
     layer_ms: np.ndarray
+    curvature: float
     calibration: tuple[Network, ...]
     check: tuple[Network, ...]
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
         """Predicted latency of architectures: int32 [n, tokens] -> float64 [n]."""
-        return self.offset_ms + self.space.layer_one_hot(choices).astype(np.float64) @ self.layer_ms.ravel()
+        layers_ms = self.space.layer_one_hot(choices).astype(np.float64) @ self.layer_ms.ravel()
+        return self.offset_ms + layers_ms + self.curvature * layers_ms**2
 
     @property
     def error(self) -> float:
@@ -128,9 +132,9 @@ def measure_table(
     measured = _measure(folder, "networks", nets, device_measure, progress)
     network_ms = np.array([measured[net.name]["median_ms"] for net in nets])
 
-    count = len(calibration)
-    offset_ms, scale = fit(space.layer_one_hot(calibration) @ sums, network_ms[:count])
-    predicted_ms = offset_ms + scale * (space.layer_one_hot(choices) @ sums)
+    sums_ms, count = space.layer_one_hot(choices) @ sums, len(calibration)
+    offset_ms, scale, curvature = fit(sums_ms[:count], network_ms[:count])
+    predicted_ms = offset_ms + scale * sums_ms + curvature * sums_ms**2
     rows = [Network(str(a), float(p), float(m)) for a, p, m in zip(archs, predicted_ms, network_ms, strict=True)]
     table = LatencyTable(
         space=space,
@@ -138,6 +142,7 @@ def measure_table(
         device=measured[nets[0].name]["device"],
         offset_ms=offset_ms,
         layer_ms=(scale * sums).reshape(space.layers, -1),
+        curvature=curvature / scale**2,
         calibration=tuple(rows[:count]),
         check=tuple(rows[count:]),
     )
@@ -146,26 +151,37 @@ def measure_table(
     return table
 
 
-def fit(sums_ms: np.ndarray, network_ms: np.ndarray) -> tuple[float, float]:
-    """Offset and scale with the least sum of absolute relative errors, so that one disturbed network does not count.
+def fit(sums_ms: np.ndarray, network_ms: np.ndarray) -> tuple[float, float, float]:
+    """Offset (ms), scale and curvature (per ms) that fit networks best.
+
+    The sum of absolute relative errors is made small, so that one disturbed network does not count for much. The
+    curvature is not negative, which keeps the order of the sums.
 
     Args:
-      sums_ms, network_ms: float [n], sums of blocks and latencies of the networks; n >= 2.
+      sums_ms, network_ms: float [n], sums of blocks and latencies of the networks; n >= 3.
 
     Raises:
-      UserError: the scale is not positive.
+      UserError: the scale is not positive, or the networks are too few.
     """
-    features = np.stack([np.ones_like(sums_ms), sums_ms], axis=1) / network_ms[:, None]
-    weights = np.ones(len(network_ms))
-    for _ in range(50):  # reweighted least squares
+    if len(sums_ms) < 3:
+        raise files.UserError(f"latency table: expected at least 3 calibration networks, found {len(sums_ms)}")
+    powers = np.stack([np.ones_like(sums_ms), sums_ms, sums_ms**2], axis=1)
+    solution = _least_relative_errors(powers, network_ms)
+    if solution[2] < 0:
+        solution = np.append(_least_relative_errors(powers[:, :2], network_ms), 0.0)
+    if not (np.isfinite(solution).all() and solution[1] > 0):
+        raise files.UserError("latency table: slower blocks did not make slower networks; the machine is too busy")
+    return tuple(solution.tolist())
+
+
+def _least_relative_errors(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Coefficients with the least sum of absolute relative errors, by reweighted least squares."""
+    features = features / targets[:, None]
+    weights = np.ones(len(targets))
+    for _ in range(50):
         solution = np.linalg.lstsq(features * weights[:, None], weights, rcond=None)[0]
         weights = 1 / np.sqrt(np.maximum(np.abs(features @ solution - 1), 1e-3))
-    if not (np.isfinite(solution).all() and solution[1] > 0):
-        raise files.UserError(
-            "latency table: networks with slower blocks did not measure slower; the machine is too busy, or the "
-            "calibration networks are too few"
-        )
-    return float(solution[0]), float(solution[1])
+    return solution
 
 
 def randomise(model: keras.Model) -> keras.Model:
@@ -202,11 +218,28 @@ def _slot_block(backbone: backbone_lib.Backbone, unit: int, layer: int, ratio: i
 def _choose(
     space: space_lib.SearchSpace, sums: np.ndarray, settings: config.Latency, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Calibration networks, spread evenly over the range of random architectures, and random check networks."""
-    candidates = space.sample(rng, CANDIDATES)
+    """Calibration networks, spread evenly over the range of skewed ones, and check networks, uniform and skewed."""
+    candidates = skewed(space, rng, CANDIDATES)
     order = np.argsort(space.layer_one_hot(candidates) @ sums, kind="stable")
     calibration = candidates[order[np.linspace(0, CANDIDATES - 1, settings.calibration_networks).astype(int)]]
-    return calibration, space.sample(rng, settings.check_networks)
+    count = settings.check_networks
+    return calibration, np.concatenate([space.sample(rng, count - count // 2), skewed(space, rng, count // 2)])
+
+
+def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Random architectures of which each prefers some options, such as small kernels: int32 [count, tokens].
+
+    Uniform ones are all alike: each has layers with the slowest option, which hide what the others cost. What a search
+    finds has none of them.
+    """
+    choices = np.zeros((count, space.tokens), np.int32)
+    for kind in ("depth", "ratio", "kernel"):
+        columns = np.flatnonzero(np.array(space.token_kinds) == kind)
+        options = space.token_sizes[columns[0]]
+        shares = rng.dirichlet(np.full(options, 0.4), count).cumsum(axis=1)
+        drawn = np.sum(rng.random((count, len(columns), 1)) > shares[:, None, :], axis=2)
+        choices[:, columns] = np.minimum(drawn, options - 1)  # shares may end a rounding error below 1
+    return space.canonical(choices)
 
 
 # ---- converting and measuring, resumable -----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ SETTINGS = config.Latency(calibration_networks=4, check_networks=2)
 @pytest.fixture(scope="module")
 def small_space():
     """Few different blocks, so that few are converted."""
-    return space_lib.SearchSpace(units=2, depths=(1, 2), kernels=(3, 5), ratios=(3,))
+    return space_lib.SearchSpace(units=2, depths=(1, 2), kernels=(3, 7), ratios=(3,))
 
 
 class Fake:
@@ -56,28 +56,49 @@ def table(small_space, backbone, device, path):
     return measure(small_space, backbone, device, path)
 
 
-def test_fit_finds_offset_and_scale_in_spite_of_one_disturbed_network():
-    sums = np.array([1.0, 2, 3, 4, 5, 6])
-    latency = 0.5 + 1.2 * sums
-    latency[3] *= 2
-    assert latency_table.fit(sums, latency) == pytest.approx((0.5, 1.2), rel=1e-2)
+def test_fit_finds_the_three_numbers_in_spite_of_one_disturbed_network():
+    sums = np.arange(1.0, 11)
+    latency = 0.5 + 1.2 * sums + 0.03 * sums**2
+    latency[3] *= 1.5
+    assert latency_table.fit(sums, latency) == pytest.approx((0.5, 1.2, 0.03), rel=0.05)
 
 
-def test_fit_refuses_a_machine_that_tells_nothing():
-    with pytest.raises(files.UserError, match="did not measure slower"):
+def test_fit_has_no_negative_curvature():
+    sums = np.arange(1.0, 7)
+    offset, scale, curvature = latency_table.fit(sums, 1 + np.sqrt(sums))
+    assert scale > 0 and curvature == 0
+
+
+def test_fit_refuses_what_tells_nothing():
+    with pytest.raises(files.UserError, match="did not make slower networks"):
         latency_table.fit(np.array([1.0, 2, 3]), np.array([3.0, 2, 1]))
+    with pytest.raises(files.UserError, match="at least 3 calibration networks, found 2"):
+        latency_table.fit(np.array([1.0, 2]), np.array([1.0, 2]))
+
+
+def test_skewed_architectures_lie_in_the_space_and_prefer_options():
+    space = space_lib.SearchSpace()
+    rng = np.random.default_rng(0)
+    choices = latency_table.skewed(space, rng, 300)
+    np.testing.assert_array_equal(space.encode(space.decode(choices)), choices)
+    kernels = np.array([np.bincount(arch.kernels, minlength=8) for arch in space.decode(choices)])
+    without_slowest = kernels[:, 7] == 0
+    uniform = np.array([np.bincount(a.kernels, minlength=8) for a in space.decode(space.sample(rng, 300))])
+    assert without_slowest.mean() > 0.15 > 0.02 > (uniform[:, 7] == 0).mean()
+    for kernel in space.kernels:
+        assert kernels[:, kernel].sum() > 0.2 * kernels[:, 3:].sum()
 
 
 def test_prediction_is_the_offset_and_the_blocks_that_are_there(small_space, table):
     choices = small_space.sample(np.random.default_rng(1), 20)
     rows = []
     for choice in choices:
-        total = table.offset_ms
+        layers_ms = 0.0
         for unit, column in enumerate(small_space.depth_columns):
             for layer in range(small_space.depths[choice[column]]):
                 slot = unit * small_space.max_depth + layer
-                total += table.layer_ms[slot, choice[column + 2 + 2 * layer]]  # one ratio: the kernel alone counts
-        rows.append(total)
+                layers_ms += table.layer_ms[slot, choice[column + 2 + 2 * layer]]  # one ratio: the kernel alone counts
+        rows.append(table.offset_ms + layers_ms + table.curvature * layers_ms**2)
     np.testing.assert_allclose(table.latency_ms(choices), rows)
     assert table.latency_ms(choices).dtype == np.float64
 
