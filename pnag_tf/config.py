@@ -36,8 +36,7 @@ class Phase:
     kernels: tuple[int, ...] = ()
     ratios: tuple[int, ...] = ()
     subnets_per_step: int = 1
-    teacher: bool = True  # distil from the full network as the last phase without a teacher left it
-    warmup_epochs: float = 0.0  # the learning rate rises from 0, then falls by a cosine
+    teacher: bool = True  # distil from the trained full network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Measure:
 
     architectures: int = 16000  # M
     calibration_images: int = 2000  # batch norm recalibration
-    batch_size: int = 250
     validation_images: int = 0  # 0 = the whole validation set
 
 
@@ -124,6 +122,7 @@ class Generator:
     final_entropy_weight: float = 1e-3  # geometric from the first to the last iteration
     advantage: str = "moving_average"  # reward less its moving average per budget, or 'normalised' over N per budget
     between: bool = False  # draw each budget between two of the K ones instead of at them
+    aim: float = 0.0  # rewards are those of a budget this part of the gap between two of the K ones below
     reward: str = "pareto"  # 'pareto' (the evaluator), 'multi_objective' (MnasNet) or 'absolute' (TuNAS)
     reward_exponent: float = -0.07  # w of acc·(lat/T)^w, and β of acc + β·|lat/T − 1|
     checkpoint_every: int = 1000  # iterations between checkpoints

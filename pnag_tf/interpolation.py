@@ -27,3 +27,9 @@ def between(budgets: int, seed: tf.Tensor) -> tf.Tensor:
     left = tf.minimum(tf.range(budgets), budgets - 2)
     share = tf.random.stateless_uniform([budgets, 1], seed)
     return (1 - share) * tf.one_hot(left, budgets) + share * tf.one_hot(left + 1, budgets)
+
+
+def inside(mix: tf.Tensor, part: float) -> tf.Tensor:
+    """Weights of budgets that lie `part` of the gap between two trained ones below those of `mix`, ``[n, K]``."""
+    lower = tf.concat([mix[:, :1] + mix[:, 1:2], mix[:, 2:], tf.zeros_like(mix[:, :1])], 1)
+    return (1 - part) * mix + part * lower

@@ -143,7 +143,8 @@ class Trainer:
             tape.watch(generator.theta)
             choices, log_prob, entropy = generator.sampled(mix, tf.stack([self.seed, iteration]))
             with tape.stop_recording():
-                rewards = tf.reshape(self._reward(choices, mix), [self.budgets, samples])
+                aimed = interpolation.inside(mix, generator.settings.aim) if generator.settings.aim else mix
+                rewards = tf.reshape(self._reward(choices, aimed), [self.budgets, samples])
             path = tf.reshape(tf.stop_gradient(entropy), [self.budgets, samples])
             advantage, baseline = advantages(generator.settings.advantage, rewards, path, weight, self._baseline)
             loss = -tf.reduce_mean(surrogate(log_prob, entropy, tf.reshape(advantage, [-1]), weight))

@@ -64,6 +64,13 @@ def test_interpolated_budgets():
     assert all(low <= b <= low + 1 for low, b in zip((1, 2, 3, 3), budgets_ms, strict=True))
 
 
+def test_a_budget_a_little_inside():
+    mix = interpolation.weights([10, 15, 30], [10, 20, 30])
+    lower = interpolation.inside(tf.constant(mix), 0.2).numpy()
+    np.testing.assert_allclose(lower @ [10, 20, 30], [10, 14, 28], rtol=1e-6)  # the first budget has none below
+    np.testing.assert_allclose(lower.sum(1), 1, rtol=1e-6)
+
+
 def test_learns_to_rank_held_out_architectures(trained):
     evaluator_, history = trained
     assert history[-1]["loss"] < 0.5 * history[0]["loss"]
