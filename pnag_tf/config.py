@@ -36,7 +36,8 @@ class Phase:
     kernels: tuple[int, ...] = ()
     ratios: tuple[int, ...] = ()
     subnets_per_step: int = 1
-    teacher: bool = True  # distil from the trained full network
+    teacher: bool = True  # distil from the full network as the last phase without a teacher left it
+    warmup_epochs: float = 0.0  # the learning rate rises from 0, then falls by a cosine
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Measure:
 
     architectures: int = 16000  # M
     calibration_images: int = 2000  # batch norm recalibration
+    batch_size: int = 250
     validation_images: int = 0  # 0 = the whole validation set
 
 
