@@ -212,7 +212,8 @@ def train(
       records: measured architectures; a random `settings.held_out` of them only judges.
       predictors: give the slack its latency.
       budgets_ms: the K budgets, increasing.
-      pseudo: architectures with predicted labels, of which every mini-batch takes half.
+      pseudo: architectures with predicted labels, of which every mini-batch takes half; an epoch is one pass over
+        the larger of the two tables.
       accuracy: False trains on the dominance without its accuracy part (main paper, Table 2).
 
     Returns:
@@ -230,7 +231,7 @@ def train(
     sources = [training] if pseudo is None else [training, pseudo]
     batch = min(settings.batch_size, len(training))
     share = batch // len(sources)
-    steps = max(len(training) // batch, 1)
+    steps = max(max(map(len, sources)) // share, 1)
     optimizer = _optimizer(settings, settings.epochs * steps)
     optimizer.build(evaluator.variables)
     step = _step(evaluator, optimizer, float(records.top1.std() or 1.0), accuracy)

@@ -15,7 +15,7 @@ _RANKING = {
     "encoding": "slack",
     "loss": "margin",
     "optimizer": "adamw",
-    "learning_rate": 2e-3,
+    "learning_rate": 5e-3,
     "final_learning_rate": 1e-5,
     "weight_decay": 1e-3,
     "between": True,
@@ -35,14 +35,14 @@ _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1
 SEARCH: dict[str, tuple[config.Predictors, config.Evaluator, config.Generator, config.Eval]] = {
     "paper": (config.Predictors(members=1, hidden=400), config.Evaluator(), config.Generator(), config.Eval()),
     "search": (
-        config.Predictors(**_ENSEMBLE, epochs=40),
-        config.Evaluator(**_RANKING, epochs=12, batch_size=192, pseudo_labels=20_000),
+        config.Predictors(**_ENSEMBLE, epochs=30),
+        config.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000),
         config.Generator(**_POLICY, samples=8, iterations=1500, checkpoint_every=250),
         config.Eval(),
     ),
     "demo": (
         config.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
-        config.Evaluator(**_RANKING, epochs=150, batch_size=128, pseudo_labels=10_000),
+        config.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
         config.Generator(**_POLICY, samples=8, iterations=1000, checkpoint_every=250),
         config.Eval(),
     ),
