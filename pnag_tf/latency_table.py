@@ -7,7 +7,7 @@ blocks into the latency of a network:
 
 The offset holds stem, first block and head, which all networks share. The scale holds what a block costs more inside a
 network than alone, mostly that its weights are no longer in the nearest cache. The curvature, never negative, holds
-what grows faster than the sum, as when longer runs are interrupted more often.
+what grows faster than the sum, for instance because the weights of larger networks do not fit the caches.
 """
 
 from __future__ import annotations

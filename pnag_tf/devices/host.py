@@ -2,6 +2,10 @@
 
 A shared machine drifts, and its speed changes for seconds at a time. So the models of one call take turns in short
 slices: what slows the machine slows all of them, and their medians compare.
+
+One thread is timed by its own CPU clock. On an idle machine that agrees with the clock on the wall; on a busy one it
+leaves out the time in which other programs had the core, most of what makes latency scatter there. Several threads wait
+for each other, so only the wall clock tells their latency.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from pnag_tf import devices, files, terminal
 SLICE_MS = 5.0  # each model is timed for this long before it is the next one's turn
 MIN_SAMPLES_PER_SLICE = 3
 WARM_UP_SAMPLES = 2  # at the start of each slice: the caches hold other models' weights
-SAMPLE_MS = 0.05  # shorter networks run several times a sample, so that reading the clock does not count
+SAMPLE_MS = 0.3  # shorter networks run several times a sample: reading the CPU clock takes about a microsecond
 MIN_ROUNDS, MAX_ROUNDS = 12, 30
 STABLE = 0.01  # rounds end early when every median is known this well (standard error, as a fraction)
 
@@ -65,7 +69,7 @@ class _Timer:
 
     def __init__(self, model: devices.Model, threads: int):
         self._interpreter = _load(model, threads)
-        self.invoke = self._interpreter.invoke
+        self._clock = time.thread_time_ns if threads == 1 else time.perf_counter_ns
         self.samples: list[float] = []  # ms per inference
         self.slices: list[float] = []  # median of each slice
         self._run_ms = self._first_guess()
@@ -76,7 +80,7 @@ class _Timer:
         return min(self._sample(1) for _ in range(4))
 
     def _sample(self, repeats: int) -> float:
-        invoke, clock = self.invoke, time.perf_counter_ns
+        invoke, clock = self._interpreter.invoke, self._clock
         start = clock()
         for _ in range(repeats):
             invoke()
