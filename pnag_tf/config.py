@@ -59,7 +59,8 @@ class Measure:
     architectures: int = 16000  # M
     calibration_images: int = 2000  # batch norm recalibration
     batch_size: int = 250
-    validation_images: int = 0  # 0 = the whole validation set
+    validation_images: int = 0  # for each record; 0 = the whole validation set
+    finalist_images: int = 0  # validation images that choose among the finalists of `eval`; 0 = all
 
 
 @dataclasses.dataclass(frozen=True)

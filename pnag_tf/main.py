@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # read by TensorFlow when it is imported below
-
 import dataclasses
+import os
 import pathlib
 import sys
 
 from absl import app, flags, logging
 
-from pnag_tf import data, files, presets, stages
+from pnag_tf import files, terminal
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
+    import tensorflow as tf
+
+    tf.config.list_logical_devices()
+
+from pnag_tf import data, presets, stages
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")

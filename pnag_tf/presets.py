@@ -53,15 +53,16 @@ def _tiny() -> dict:
 def _demo() -> dict:
     """Width 0.5 at 32 pixels: ten minutes on two cores."""
     phases = (
-        config_lib.Phase("full", 3, 0.1, teacher=False, warmup_epochs=0.2),
-        config_lib.Phase("kernel", 0.3, 0.01, **_KERNELS),
-        config_lib.Phase("depth", 0.5, 0.015, **_KERNELS, **_DEPTHS),
-        config_lib.Phase("width", 1.5, 0.03, **_KERNELS, **_DEPTHS, **_RATIOS),
+        config_lib.Phase("full", 2, 0.1, teacher=False, warmup_epochs=0.2),
+        config_lib.Phase("depth", 0.7, 0.03, **_KERNELS, **_DEPTHS),
+        config_lib.Phase("width", 4, 0.06, **_KERNELS, **_DEPTHS, **_RATIOS),
     )
     return {
         "backbone": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
         "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
-        "measure": config_lib.Measure(architectures=250, calibration_images=500, validation_images=1500),
+        "measure": config_lib.Measure(
+            architectures=250, calibration_images=500, validation_images=1500, finalist_images=6000
+        ),
         "latency": config_lib.Latency(),
     }
 

@@ -14,13 +14,12 @@ import shutil
 
 import keras
 import numpy as np
-from absl import logging
 from tqdm import tqdm
 
 from pnag_tf import (
     baselines,
-    cost,
     data,
+    deploy,
     evaluator,
     export,
     files,
@@ -39,18 +38,6 @@ from pnag_tf.devices import host
 
 NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval")
 METHODS = {"evo": baselines.evo, "nas_mo": baselines.nas_mo, "ofa_mo": baselines.ofa_mo, "random": baselines.random}
-EVAL_COLUMNS = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
-DEPLOY_COLUMNS = (
-    "validation_top1",
-    "test_top1",
-    "test_top5",
-    "latency_ms",
-    "latency_p5_ms",
-    "latency_p95_ms",
-    "params",
-    "madds",
-)
-FINALISTS = 4  # proposals per budget that are deployed and measured; validation accuracy chooses among them
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
 
@@ -165,9 +152,19 @@ class Run:
     def eval(self) -> list[dict]:
         """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
         proposals = self._proposals()
-        rows = self._deploy(proposals) if self.has_supernet else [self._row(found, 0) for found in proposals]
-        columns = EVAL_COLUMNS + (DEPLOY_COLUMNS if self.has_supernet else ())
-        files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, columns)
+        if self.has_supernet:
+            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), proposals)
+            rows = [
+                self._row(asked.budget_ms, finalist.found, finalist.place)
+                | deploy.facts(self.config, self.subnets, self.splits, finalist)
+                for asked, finalist in zip(proposals, deployed, strict=True)
+            ]
+            for row, finalist in zip(rows, deployed, strict=True):
+                path = self.workdir / "deploy" / f"{self.config.device}_{row['budget_ms']}"
+                deploy.write(path, row, finalist, self.config, self.splits)
+        else:
+            rows = [self._row(found.budget_ms, found, 0) for found in proposals]
+        files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, rows[0])
         return rows
 
     # ---- records ----------------------------------------------------------------------------------------------------
@@ -225,8 +222,7 @@ class Run:
         if self.config.latency.source == "table":
             return self.latency_table().latency_ms(choices)
         models = [
-            export.convert(self.subnets.extract(row))
-            for row in tqdm(choices, desc="convert networks", unit="network")
+            export.convert(self.subnets.extract(row)) for row in tqdm(choices, desc="convert networks", unit="network")
         ]
         return np.array([latency.median_ms for latency in self._measure()(models)])
 
@@ -248,77 +244,14 @@ class Run:
         rng = np.random.default_rng([config.seed, 3])
         return METHODS[config.method](config.space, predictors, budgets_ms, rng, config)
 
-    def _row(self, found: candidates_lib.Candidates, place: int) -> dict:
+    def _row(self, budget_ms: float, found: candidates_lib.Candidates, place: int) -> dict:
         return {
             "method": self.config.method,
-            "budget_ms": f"{found.budget_ms:g}",
+            "budget_ms": f"{budget_ms:g}",
             "arch": str(self.config.space.decode(found.choices[place])[0]),
             "predicted_top1": f"{found.top1[place]:.4f}",
             "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
         }
-
-    def _deploy(self, proposals: list[candidates_lib.Candidates]) -> list[dict]:
-        """Exports the best proposals, measures them together, and takes for each budget the best on validation."""
-        finalists = {}
-        for found in proposals:
-            for place in range(min(FINALISTS, len(found))):
-                finalists.setdefault(found.choices[place].tobytes(), (found, place))
-        finalists = list(finalists.values())
-        validation = list(self.splits.validation(self.config.measure.batch_size))
-        models, tflites, top1 = [], [], []
-        for found, place in tqdm(finalists, desc="deploy", unit="network"):
-            choices = found.choices[place]
-            statistics = self.subnets.statistics(choices)
-            top1.append(self.subnets.accuracy(choices, validation, statistics)[0])
-            models.append((choices, statistics))
-            tflites.append(export.convert(self._extract(choices, statistics)))
-        latencies = self._measure()(tflites)
-        measured_ms = np.array([latency.median_ms for latency in latencies])
-        rows = []
-        for found in proposals:
-            fits = measured_ms <= found.budget_ms
-            best = int(np.argmax(np.where(fits, top1, -measured_ms)))
-            if not fits[best]:
-                logging.warning("budget %g ms is missed: %.3g ms", found.budget_ms, measured_ms[best])
-            row = self._row(*finalists[best]) | {"budget_ms": f"{found.budget_ms:g}"}
-            row |= self._facts(*models[best], top1[best], latencies[best])
-            self._write_deployed(row, tflites[best], latencies[best])
-            rows.append(row)
-        return rows
-
-    def _extract(self, choices: np.ndarray, statistics: np.ndarray) -> keras.Model:
-        return subnet.extract(self.subnets.net, self.config.space.decode(choices)[0], statistics)
-
-    def _facts(self, choices, statistics, validation_top1, latency) -> dict:
-        """What is known of a deployed network; the one place that reads the test images."""
-        arch = self.config.space.decode(choices)[0]
-        test_top1, test_top5 = self.subnets.accuracy(
-            choices, self.splits.test(self.config.measure.batch_size), statistics
-        )
-        return {
-            "validation_top1": f"{validation_top1:.4f}",
-            "test_top1": f"{test_top1:.4f}",
-            "test_top5": f"{test_top5:.4f}",
-            "latency_ms": f"{latency.median_ms:.4g}",
-            "latency_p5_ms": f"{latency.p5_ms:.4g}",
-            "latency_p95_ms": f"{latency.p95_ms:.4g}",
-            "params": cost.params(self.config.backbone, arch),
-            "madds": cost.madds(self.config.backbone, arch),
-        }
-
-    def _write_deployed(self, row: dict, tflite: bytes, latency) -> None:
-        name = self.workdir / "deploy" / f"{self.config.device}_{row['budget_ms']}"
-        with files.replacing(name.with_name(name.name + ".tflite")) as beside:
-            beside.write_bytes(tflite)
-        info = self.splits.info
-        description = row | {
-            "device": latency.device,
-            "resolution": self.config.backbone.resolution,
-            "class_names": info.class_names,
-            "mean": info.mean,
-            "std": info.std,
-        }
-        files.write_json(name.with_name(name.name + ".json"), description)
 
 
 def _write_history(path: pathlib.Path, rows: list[dict]) -> None:

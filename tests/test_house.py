@@ -12,7 +12,7 @@ FLOORS = {
     2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "tuning"),
     3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export"),
     4: ("devices", "latency_table"),
-    5: ("compare", "plots", "report", "presets"),
+    5: ("compare", "deploy", "plots", "presets", "report"),
     6: ("stages",),
     7: ("main",),
 }

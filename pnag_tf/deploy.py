@@ -1,0 +1,149 @@
+"""From proposals to deployed networks: validation accuracy chooses, the exported network's own latency decides."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from pnag_tf import candidates as candidates_lib
+from pnag_tf import config as config_lib
+from pnag_tf import cost, data, devices, export, files, subnet
+
+FINALISTS = 4  # proposals per budget whose validation accuracy is measured
+
+
+@dataclasses.dataclass(eq=False)
+class Finalist:
+    """A proposal on its way to the device; what is not known yet is None.
+
+    Attributes:
+      found, place: where it was proposed.
+      statistics: recalibrated batch norm, float32 [2, channels].
+      top1: on the whole validation set.
+      tflite: the exported network.
+      latency: as measured.
+      test: top-1 and top-5 on the test images.
+    """
+
+    found: candidates_lib.Candidates
+    place: int
+    statistics: np.ndarray | None = None
+    top1: float | None = None
+    tflite: bytes | None = None
+    latency: devices.Latency | None = None
+    test: tuple[float, float] | None = None
+
+    @property
+    def choices(self) -> np.ndarray:
+        return self.found.choices[self.place]
+
+    @property
+    def predicted_ms(self) -> float:
+        return self.found.latency_ms[self.place]
+
+
+def choose(
+    config: config_lib.Config,
+    subnets: subnet.Subnets,
+    splits: data.Splits,
+    measure: devices.Measure,
+    proposals: list[candidates_lib.Candidates],
+) -> list[Finalist]:
+    """For each budget the best finalist on validation that keeps it when exported and measured.
+
+    The finalists of all budgets compete: a network found for a smaller budget may serve a larger one.
+    """
+    distinct = {}
+    for found in proposals:
+        for place in range(min(FINALISTS, len(found))):
+            distinct.setdefault(found.choices[place].tobytes(), Finalist(found, place))
+    finalists = list(distinct.values())
+    validation = list(splits.validation(config.measure.batch_size, config.measure.finalist_images))
+    for finalist in tqdm(finalists, desc="validate", unit="network"):
+        finalist.statistics = subnets.statistics(finalist.choices)
+        finalist.top1 = subnets.accuracy(finalist.choices, validation, finalist.statistics)[0]
+    finalists.sort(key=lambda finalist: -finalist.top1)
+    budgets_ms = [found.budget_ms for found in proposals]
+    chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, measure))
+    for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
+        if finalist.latency.median_ms > budget_ms:
+            logging.warning("budget %g ms is missed: %.3g ms", budget_ms, finalist.latency.median_ms)
+    return chosen
+
+
+def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure) -> list[Finalist]:
+    """For each budget the first finalist that measures within it; the fastest measured one where none does.
+
+    Networks are measured in rounds, in each the next one for every budget not yet served, so that few are exported
+    and those of a round compare. One that is predicted over a budget is not tried for it.
+
+    Args:
+      finalists: the best first.
+      measure: sets the latency of each finalist of a list.
+    """
+    queues = [[each for each in finalists if each.predicted_ms <= budget_ms] for budget_ms in budgets_ms]
+    fastest = min(finalists, key=lambda each: each.predicted_ms)
+    chosen: list[Finalist | None] = [None] * len(budgets_ms)
+    while None in chosen:
+        heads = [queue[0] if queue else fastest for queue in queues]
+        waiting = [number for number, pick in enumerate(chosen) if pick is None]
+        fresh = list({id(heads[n]): heads[n] for n in waiting if heads[n].latency is None}.values())
+        if fresh:
+            measure(fresh)
+        for number in waiting:
+            if heads[number].latency.median_ms <= budgets_ms[number]:
+                chosen[number] = heads[number]
+            elif queues[number]:
+                queues[number].pop(0)
+            else:
+                known = [each for each in finalists if each.latency is not None]
+                chosen[number] = min(known, key=lambda each: each.latency.median_ms)
+    return chosen
+
+
+def _measure(finalists: list[Finalist], subnets: subnet.Subnets, measure: devices.Measure) -> None:
+    """Exports and measures, in two passes: one would disturb the other."""
+    for finalist in tqdm(finalists, desc="export", unit="network"):
+        arch = subnets.net.space.decode(finalist.choices)[0]
+        finalist.tflite = export.convert(subnet.extract(subnets.net, arch, finalist.statistics))
+    latencies = measure([finalist.tflite for finalist in finalists])
+    for finalist, latency in zip(finalists, latencies, strict=True):
+        finalist.latency = latency
+
+
+def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: Finalist) -> dict:
+    """What is known of a chosen network, as columns; the one place that reads the test images."""
+    arch = config.space.decode(finalist.choices)[0]
+    if finalist.test is None:
+        test = splits.test(config.measure.batch_size)
+        finalist.test = subnets.accuracy(finalist.choices, test, finalist.statistics)
+    latency = finalist.latency
+    return {
+        "validation_top1": f"{finalist.top1:.4f}",
+        "test_top1": f"{finalist.test[0]:.4f}",
+        "test_top5": f"{finalist.test[1]:.4f}",
+        "latency_ms": f"{latency.median_ms:.4g}",
+        "latency_p5_ms": f"{latency.p5_ms:.4g}",
+        "latency_p95_ms": f"{latency.p95_ms:.4g}",
+        "params": cost.params(config.backbone, arch),
+        "madds": cost.madds(config.backbone, arch),
+    }
+
+
+def write(path: pathlib.Path, row: dict, finalist: Finalist, config: config_lib.Config, splits: data.Splits) -> None:
+    """Writes `<path>.tflite`, and `<path>.json` with all that an application needs to use it."""
+    with files.replacing(path.with_name(path.name + ".tflite")) as beside:
+        beside.write_bytes(finalist.tflite)
+    info = splits.info
+    description = row | {
+        "device": finalist.latency.device,
+        "resolution": config.backbone.resolution,
+        "class_names": info.class_names,
+        "mean": info.mean,
+        "std": info.std,
+    }
+    files.write_json(path.with_name(path.name + ".json"), description)
