@@ -43,7 +43,7 @@ def main(argv: list[str]) -> int:
         run = stages.Run(config, pathlib.Path(FLAGS.workdir or f"runs/{config.preset}"), FLAGS.records)
         run.open(FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
-        made = getattr(run, stage)()
+        made = run.make(stage)
         if stage == "eval":
             _print_table(made)
         print(f"{stage}: done, see {run.workdir}")

@@ -14,6 +14,7 @@ import shutil
 
 import keras
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
 from pnag_tf import (
@@ -92,6 +93,19 @@ class Run:
     def subnets(self) -> subnet.Subnets:
         """The trained supernet with its calibration images in memory."""
         return subnet.Subnets(self.supernet(), list(shrinking.calibration_batches(self.config, self.splits)))
+
+    def make(self, stage: str):
+        """Runs a stage by name and returns what it made.
+
+        Raises:
+          UserError: something that the user can mend, a broken image file among it.
+        """
+        try:
+            return getattr(self, stage)()
+        except tf.errors.InvalidArgumentError:
+            if self.has_supernet:
+                self.splits.check_files()
+            raise
 
     # ---- stages -----------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,106 @@
+"""The command line: what the user gets wrong is one line and exit code 2, and nothing is written."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+from pnag_tf import main, presets, records, stages
+
+ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
+
+
+@pytest.fixture(autouse=True)
+def _parsed_flags():
+    if not main.FLAGS.is_parsed():
+        main.FLAGS(["main"])
+    with flagsaver.flagsaver():
+        yield
+
+
+def _run(**flags):
+    for name, value in flags.items():
+        setattr(main.FLAGS, name, value)
+    return main.main(["main"])
+
+
+def _write_png(path, level):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tf.io.write_file(str(path), tf.io.encode_png(tf.fill([8, 8, 3], tf.cast(level, tf.uint8))))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"preset": "huge"}, "--preset=huge; choose from tiny, demo, search, paper"),
+        ({"stage": "sing"}, "--stage=sing; choose from supernet"),
+        ({"method": "luck"}, "--method=luck; choose from pnag"),
+        ({"budgets": ["30", "soon"]}, "expected milliseconds such as 30,35,40, found 'soon'"),
+        ({"budgets": ["-3"]}, "found '-3'"),
+        ({"records": "nowhere.csv"}, "cannot read records nowhere.csv: No such file"),
+        ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
+        ({"device": "mobile"}, "--device=mobile; choose from cpu"),
+    ],
+)
+def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):
+    assert _run(**({"preset": "tiny", "workdir": str(tmp_path / "run")} | flags)) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not list(tmp_path.glob("run/*/*"))
+
+
+def test_a_folder_with_one_class(tmp_path, capsys):
+    _write_png(tmp_path / "images/only/1.png", 0)
+    assert _run(preset="tiny", dataset="folder", data_dir=str(tmp_path / "images"), workdir=str(tmp_path / "run")) == 2
+    assert "class" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_records_of_another_space(tmp_path, capsys):
+    (tmp_path / "records.csv").write_text(f'arch,top1,latency_ms\n"{ARCH}",0.8,30\n')
+    assert _run(preset="tiny", records=str(tmp_path / "records.csv"), workdir=str(tmp_path / "run")) == 2
+    assert "has 5 units; this space has 2" in capsys.readouterr().err
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("keep")
+    assert _run(preset="tiny", records="x.csv", workdir=str(tmp_path), force=True) == 2
+    assert "expected an empty folder or a run" in capsys.readouterr().err
+    assert (tmp_path / "letter.txt").read_text() == "keep"
+
+
+@pytest.fixture(scope="module")
+def records_file(tmp_path_factory):
+    """Records of the tiny space: slower networks are more accurate."""
+    space = presets.preset("tiny").space
+    rng = np.random.default_rng(0)
+    choices = space.sample(rng, 120)
+    latency_ms = 1 + space.layer_one_hot(choices) @ rng.uniform(0.1, 1, space.layer_one_hot(choices).shape[1])
+    path = tmp_path_factory.mktemp("records") / "records.csv"
+    records.write(path, records.Records(space, choices, 0.5 + 0.05 * latency_ms, latency_ms))
+    return path
+
+
+def test_search_on_records_repeats_under_a_seed_and_refuses_another(records_file, tmp_path, capsys):
+    written = []
+    for name in ("first", "second"):
+        assert _run(preset="tiny", records=str(records_file), budgets=["2.5", "3"], workdir=str(tmp_path / name)) == 0
+        written.append((tmp_path / name / "eval/pnag.csv").read_text())
+    assert written[0] == written[1]
+    header, *rows = written[0].splitlines()
+    assert header == "method,budget_ms,arch,predicted_top1,predicted_latency_ms" and len(rows) == 2
+    assert _run(seed=5) == 2
+    assert "made with other settings: seed is 0 there and 5 here" in capsys.readouterr().err
+
+
+def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run")}
+    assert _run(**flags, budgets=["3"]) == 0
+    made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/*/*.npz")}
+    assert len(made) == 3
+    assert _run(**flags, budgets=["2.2", "2.7", "99"]) == 0
+    for method in stages.METHODS:
+        assert _run(**flags, budgets=["3"], method=method) == 0
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    assert len((tmp_path / "run/eval/pnag.csv").read_text().splitlines()) == 4
+    assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in stages.METHODS)
