@@ -205,8 +205,7 @@ def train(
         if net is None:
             net = keras.models.load_model(done[number - 1]) if number else fresh(config)
         if phase.teacher and teacher is None and first_taught:
-            source = keras.models.load_model(done[first_taught - 1])
-            teacher = subnet.extract(source, source.space.decode(source.space.largest())[0])
+            teacher = _largest(keras.models.load_model(done[first_taught - 1]))
         started = time.perf_counter()
         earlier = {each.name for each in phases[:number]}
         history = [row for row in history if row["phase"] in earlier or row["phase"] == phase.name]
@@ -218,6 +217,12 @@ def train(
             net.save(beside)
         (folder / "training.weights.h5").unlink(missing_ok=True)
     return net if net is not None else keras.models.load_model(done[-1])
+
+
+def _largest(net: supernet_lib.Supernet) -> Callable:
+    """images -> logits of the largest network of a supernet, with its moving statistics."""
+    choices = tf.constant(net.space.largest())
+    return lambda images: net({"images": images, "choices": choices}, training=False)
 
 
 def fresh(config: config_lib.Config) -> supernet_lib.Supernet:
@@ -233,9 +238,7 @@ def _fit(config, splits, net, number, folder, history, teacher, progress) -> Non
     steps = chunks * CHUNK_STEPS
     if phase.ratios and not any(earlier.ratios for earlier in config.supernet.phases[:number]):
         net.sort_channels()
-    trainer = Trainer(
-        net, phase, config.supernet, config.seed * 1000 + number, teacher and (lambda x: teacher(x, training=False))
-    )
+    trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher)
     warmup = round(phase.warmup_epochs * splits.steps_per_epoch(batch))
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else phase.learning_rate,
