@@ -38,6 +38,7 @@ class Phase:
     subnets_per_step: int = 1
     teacher: bool = True  # distil from the full network as the last phase without a teacher left it
     warmup_epochs: float = 0.0  # the learning rate rises from 0, then falls by a cosine
+    full_share: float = 0.0  # share of the subnets drawn that are the full network, so that it is not forgotten
 
 
 @dataclasses.dataclass(frozen=True)

@@ -54,8 +54,8 @@ def _demo() -> dict:
     """Width 0.5 at 32 pixels: ten minutes on two cores."""
     phases = (
         config_lib.Phase("full", 2, 0.1, teacher=False, warmup_epochs=0.2),
-        config_lib.Phase("depth", 0.7, 0.03, **_KERNELS, **_DEPTHS),
-        config_lib.Phase("width", 4, 0.06, **_KERNELS, **_DEPTHS, **_RATIOS),
+        config_lib.Phase("depth", 0.7, 0.02, **_KERNELS, **_DEPTHS, full_share=0.3),
+        config_lib.Phase("width", 3, 0.05, **_KERNELS, **_DEPTHS, **_RATIOS, full_share=0.3),
     )
     return {
         "backbone": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),

@@ -18,10 +18,11 @@ PARENTS, CHILDREN = 50, 100  # per budget and generation of `near_frontier`
 def training_budgets(records: records_lib.Records, count: int) -> np.ndarray:
     """K budgets, evenly over the records' latency range: ``[count]``, increasing, in ms.
 
-    The range is that of the records without the slowest and fastest 0.1 %, so that one odd measurement does not
+    The range is that of the records, of many without the slowest and fastest 0.1 %: one odd measurement does not then
     stretch it; the first budget lies one half step above its lower end, where some architectures keep it.
     """
-    low, high = np.quantile(records.latency_ms, (0.001, 0.999))
+    low = np.quantile(records.latency_ms, 0.001, method="lower")
+    high = np.quantile(records.latency_ms, 0.999, method="higher")
     if count == 1:
         return np.array([(low + high) / 2])
     return np.linspace(low + 0.5 * (high - low) / count, high, count)

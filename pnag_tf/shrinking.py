@@ -84,12 +84,12 @@ class Trainer(keras.Model):
     def draw(self, step, index: int):
         """The `index`-th subnet of a step: int32 [tokens]."""
         seed = tf.stack([self.seed, tf.cast(step, tf.int32) * self.phase.subnets_per_step + index])
-        uniform = tf.unstack(tf.random.stateless_uniform([len(self.options)], seed))
+        full, *uniform = tf.unstack(tf.random.stateless_uniform([1 + len(self.options)], seed))
         picks = [
             options[tf.cast(u * float(len(options)), tf.int32)]
             for u, options in zip(uniform, self.options, strict=True)
         ]
-        return tf.stack(picks)
+        return tf.where(full < self.phase.full_share, self.net.space.largest(), tf.stack(picks))
 
     def train_step(self, data):
         images, labels = data

@@ -210,9 +210,13 @@ class Run:
         return host.describe(self.config.latency.threads)
 
     def _measure_records(self, path: pathlib.Path) -> None:
-        """Draws architectures and measures them; goes on from an unfinished table."""
+        """Draws architectures and measures them; goes on from an unfinished table.
+
+        The smallest and the largest network are among them: they span the range of budgets.
+        """
         config, unfinished = self.config, path.with_name("records.unfinished.csv")
-        choices = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures)
+        drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
+        choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
         subnets = self.subnets
         latency_ms = self._latencies(choices)
         validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
@@ -243,11 +247,14 @@ class Run:
     # ---- eval -------------------------------------------------------------------------------------------------------
 
     def budgets_ms(self) -> list[float]:
-        """The budgets asked for; five, spread over the range of the records, where none are."""
+        """The budgets asked for; five, spread over the range of the records, where none are.
+
+        The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
+        """
         if self.config.eval.budgets:
             return list(self.config.eval.budgets)
-        low, high = np.quantile(self.records().latency_ms, (0.001, 0.999))
-        return [float(f"{budget:.3g}") for budget in np.linspace(low + 0.15 * (high - low), high, 5)]
+        low, high = self.records().latency_ms.min(), self.records().latency_ms.max()
+        return [float(f"{budget:.3g}") for budget in np.linspace(low + 0.15 * (high - low), 1.03 * high, 5)]
 
     def _proposals(self) -> list[candidates_lib.Candidates]:
         """What the method proposes for each budget, the best predicted first."""
