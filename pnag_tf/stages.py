@@ -28,6 +28,7 @@ from pnag_tf import (
     latency_table,
     predictor,
     reinforce,
+    rounds,
     search,
     shrinking,
     subnet,
@@ -167,7 +168,9 @@ class Run:
         """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
         proposals = self._proposals()
         if self.has_supernet:
-            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), proposals)
+            # The best network measured so far competes with the proposals.
+            finalists = rounds.confirmed(proposals, self.records())
+            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), finalists)
             rows = [
                 self._row(asked.budget_ms, finalist.found, finalist.place)
                 | deploy.facts(self.config, self.subnets, self.splits, finalist)
