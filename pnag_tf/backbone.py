@@ -27,7 +27,8 @@ class Block:
       in_size, out_size: height (= width) of the feature maps, in pixels.
       in_channels, hidden, out_channels: channels before, inside and after; no expansion when hidden == in_channels
         in the fixed block.
-      kernel, stride: of the depthwise convolution; its padding is kernel // 2 on every side, also at stride 2.
+      kernel, stride: of the depthwise convolution; its padding is kernel // 2 on every side, also at stride 2. On
+        maps smaller than the kernel the taps that would see padding alone are left out: same function, less work.
       squeeze: channels of the squeeze-excite bottleneck, 0 for none.
       activation: 'relu' or 'hard_swish'.
     """
@@ -144,7 +145,7 @@ class Backbone:
             in_channels=in_channels,
             hidden=hidden,
             out_channels=self.widths[unit],
-            kernel=kernel,
+            kernel=min(kernel, 2 * size - 1),
             stride=stride,
             squeeze=make_divisible(hidden / 4) if self.squeeze_excite[unit] else 0,
             activation=self.activations[unit],

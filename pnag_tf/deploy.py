@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from pnag_tf import candidates as candidates_lib
 from pnag_tf import config as config_lib
-from pnag_tf import cost, data, devices, export, files, subnet
+from pnag_tf import cost, data, devices, export, files, latency_table, network, subnet
+from pnag_tf import space as space_lib
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
 
@@ -25,7 +26,8 @@ class Finalist:
       statistics: recalibrated batch norm, float32 [2, channels].
       top1: on the whole validation set.
       tflite: the exported network.
-      latency: as measured.
+      latency: as measured, at the speed of the reference.
+      slowness: how much longer the reference took than when the latency table was made.
       test: top-1 and top-5 on the test images.
     """
 
@@ -35,6 +37,7 @@ class Finalist:
     top1: float | None = None
     tflite: bytes | None = None
     latency: devices.Latency | None = None
+    slowness: float | None = None
     test: tuple[float, float] | None = None
 
     @property
@@ -46,16 +49,39 @@ class Finalist:
         return self.found.latency_ms[self.place]
 
 
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """A network of known latency that is measured beside the others.
+
+    A shared machine changes its speed by half within minutes; what the reference takes now, against what it took when
+    the latency table was made, tells by how much.
+    """
+
+    tflite: bytes
+    latency_ms: float
+
+
+def reference(config: config_lib.Config, table: latency_table.LatencyTable) -> Reference:
+    """The reference network of a latency table, exported anew."""
+    known = table.reference()
+    model = network.build(config.backbone, space_lib.Architecture.parse(known.arch))
+    return Reference(export.convert(latency_table.randomise(model)), known.measured_ms)
+
+
 def choose(
     config: config_lib.Config,
     subnets: subnet.Subnets,
     splits: data.Splits,
     measure: devices.Measure,
     proposals: list[candidates_lib.Candidates],
+    known: Reference | None,
 ) -> list[Finalist]:
     """For each budget the best finalist on validation that keeps it when exported and measured.
 
     The finalists of all budgets compete: a network found for a smaller budget may serve a larger one.
+
+    Args:
+      known: latencies are those at its speed; None leaves them as measured.
     """
     distinct = {}
     for found in proposals:
@@ -68,7 +94,7 @@ def choose(
         finalist.top1 = subnets.accuracy(finalist.choices, validation, finalist.statistics)[0]
     finalists.sort(key=lambda finalist: -finalist.top1)
     budgets_ms = [found.budget_ms for found in proposals]
-    chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, measure))
+    chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, measure, known))
     for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
         if finalist.latency.median_ms > budget_ms:
             logging.warning("budget %g ms is missed: %.3g ms", budget_ms, finalist.latency.median_ms)
@@ -105,14 +131,27 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
     return chosen
 
 
-def _measure(finalists: list[Finalist], subnets: subnet.Subnets, measure: devices.Measure) -> None:
+def _measure(
+    finalists: list[Finalist], subnets: subnet.Subnets, measure: devices.Measure, known: Reference | None
+) -> None:
     """Exports and measures, in two passes: one would disturb the other."""
     for finalist in tqdm(finalists, desc="export", unit="network"):
         arch = subnets.net.space.decode(finalist.choices)[0]
         finalist.tflite = export.convert(subnet.extract(subnets.net, arch, finalist.statistics))
-    latencies = measure([finalist.tflite for finalist in finalists])
+    tflites = [finalist.tflite for finalist in finalists]
+    if known is None:
+        latencies, slowness = measure(tflites), 1.0
+    else:
+        *latencies, now = measure([*tflites, known.tflite])
+        slowness = now.median_ms / known.latency_ms
     for finalist, latency in zip(finalists, latencies, strict=True):
-        finalist.latency = latency
+        finalist.slowness = slowness
+        finalist.latency = dataclasses.replace(
+            latency,
+            median_ms=latency.median_ms / slowness,
+            p5_ms=latency.p5_ms / slowness,
+            p95_ms=latency.p95_ms / slowness,
+        )
 
 
 def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: Finalist) -> dict:
@@ -129,6 +168,7 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
         "latency_ms": f"{latency.median_ms:.4g}",
         "latency_p5_ms": f"{latency.p5_ms:.4g}",
         "latency_p95_ms": f"{latency.p95_ms:.4g}",
+        "slowness": f"{finalist.slowness:.3f}",
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),
     }

@@ -117,9 +117,9 @@ def depthwise(x: tf.Tensor, filters: tf.Tensor, stride: int) -> tf.Tensor:
     """
     height = x.shape[1]
     if height == 1:  # every tap but the middle one falls on padding
-        return x * tf.reshape(_centre(filters, 1), [-1])
+        return x * tf.reshape(centre(filters, 1), [-1])
     # No two pixels are further apart than height - 1: taps beyond see padding alone.
-    filters = _centre(filters, tf.minimum(tf.shape(filters)[0], 2 * height - 1))
+    filters = centre(filters, tf.minimum(tf.shape(filters)[0], 2 * height - 1))
     # TensorFlow's SAME puts the odd row of padding at the bottom, ours needs it at the top: they are mirror images.
     mirrored = stride > 1 and height % 2 == 0
     if mirrored:
@@ -128,7 +128,7 @@ def depthwise(x: tf.Tensor, filters: tf.Tensor, stride: int) -> tf.Tensor:
     return tf.reverse(y, [1, 2]) if mirrored else y
 
 
-def _centre(filters: tf.Tensor, size) -> tf.Tensor:
+def centre(filters: tf.Tensor, size) -> tf.Tensor:
     """The inner [size, size, c] of filters [k, k, c]."""
     margin = (tf.shape(filters)[0] - size) // 2
     return filters[margin : margin + size, margin : margin + size]
@@ -188,7 +188,7 @@ def filter_gradient(x: tf.Tensor, upstream: tf.Tensor, kernel: tf.Tensor, stride
     pixels, outputs, channels = height**2, upstream.shape[1] ** 2, tf.shape(x)[3]
     by_channel = tf.transpose(tf.reshape(x, [-1, pixels, channels]), [2, 1, 0])
     products = tf.matmul(by_channel, tf.transpose(tf.reshape(upstream, [-1, outputs, channels]), [2, 0, 1]))
-    taps = tf.reshape(_centre(tf.constant(_tap_pairs(height, stride)), kernel), [kernel * kernel, -1])
+    taps = tf.reshape(centre(tf.constant(_tap_pairs(height, stride)), kernel), [kernel * kernel, -1])
     gradient = tf.matmul(taps, tf.reshape(products, [channels, -1]), transpose_b=True)
     return tf.reshape(gradient, [kernel, kernel, channels])
 

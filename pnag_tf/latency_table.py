@@ -73,6 +73,10 @@ class LatencyTable:
         errors = [abs(net.predicted_ms / net.measured_ms - 1) for net in self.check]
         return float(np.median(errors)) if errors else float("nan")
 
+    def reference(self) -> Network:
+        """A network in the middle of the range whose latency tells how fast the device was."""
+        return sorted(self.calibration, key=lambda net: net.measured_ms)[len(self.calibration) // 2]
+
     def save(self, path: str | os.PathLike) -> None:
         files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})
 

@@ -55,13 +55,13 @@ def _demo() -> dict:
     phases = (
         config_lib.Phase("full", 2, 0.1, teacher=False, warmup_epochs=0.2),
         config_lib.Phase("depth", 0.7, 0.02, **_KERNELS, **_DEPTHS, full_share=0.3),
-        config_lib.Phase("width", 3, 0.05, **_KERNELS, **_DEPTHS, **_RATIOS, full_share=0.3),
+        config_lib.Phase("width", 2.7, 0.05, **_KERNELS, **_DEPTHS, **_RATIOS, full_share=0.3),
     )
     return {
         "backbone": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
         "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
         "measure": config_lib.Measure(
-            architectures=250, calibration_images=500, validation_images=1500, finalist_images=6000
+            architectures=220, calibration_images=500, validation_images=1500, finalist_images=6000
         ),
         "latency": config_lib.Latency(),
     }

@@ -170,7 +170,10 @@ class Run:
         if self.has_supernet:
             # The best network measured so far competes with the proposals.
             finalists = rounds.confirmed(proposals, self.records())
-            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), finalists)
+            known = (
+                deploy.reference(self.config, self.latency_table()) if self.config.latency.source == "table" else None
+            )
+            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), finalists, known)
             rows = [
                 self._row(asked.budget_ms, finalist.found, finalist.place)
                 | deploy.facts(self.config, self.subnets, self.splits, finalist)
@@ -250,14 +253,14 @@ class Run:
     # ---- eval -------------------------------------------------------------------------------------------------------
 
     def budgets_ms(self) -> list[float]:
-        """The budgets asked for; five, spread over the range of the records, where none are.
+        """The budgets asked for; five in equal ratios over the range of the records where none are.
 
         The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
         """
         if self.config.eval.budgets:
             return list(self.config.eval.budgets)
         low, high = self.records().latency_ms.min(), self.records().latency_ms.max()
-        return [float(f"{budget:.3g}") for budget in np.linspace(low + 0.15 * (high - low), 1.03 * high, 5)]
+        return [float(f"{budget:.3g}") for budget in np.geomspace(1.5 * low, 1.03 * high, 5)]
 
     def _proposals(self) -> list[candidates_lib.Candidates]:
         """What the method proposes for each budget, the best predicted first."""

@@ -106,13 +106,10 @@ def extract(
 
     put("stem_conv", net.stem)
     put_norm("stem_bn", net.stem_norm)
-    elastics = [net.first] + [
-        net.blocks[unit * net.space.max_depth + layer]
-        for unit, depth in enumerate(arch.depths)
-        for layer in range(depth)
-    ]
-    for block, source in zip(net.backbone.blocks(arch), elastics, strict=True):
-        _put_block(block, source, put, put_norm)
+    slots = [unit * net.space.max_depth + layer for unit, depth in enumerate(arch.depths) for layer in range(depth)]
+    elastics = [(net.first, 3)] + [(net.blocks[slot], arch.kernels[slot]) for slot in slots]
+    for block, (source, kernel) in zip(net.backbone.blocks(arch), elastics, strict=True):
+        _put_block(block, source, kernel, put, put_norm)
     put("final_expand_conv", np.array(net.final_expand)[None, None])
     put_norm("final_expand_bn", net.final_norm)
     put("feature_mix_conv", np.array(net.feature_mix)[None, None])
@@ -120,13 +117,13 @@ def extract(
     return model
 
 
-def _put_block(block, source: elastic.ElasticBlock, put, put_norm) -> None:
-    """Copies the active part of an elastic block into the plain layers of `block`."""
+def _put_block(block, source: elastic.ElasticBlock, kernel: int, put, put_norm) -> None:
+    """Copies the active part of an elastic block, with the kernel chosen, into the plain layers of `block`."""
     name, hidden, squeeze = block.name, block.hidden, block.squeeze
     if block.expands:
         put(f"{name}_expand_conv", np.array(source.expand)[None, None, :, :hidden])
         put_norm(f"{name}_expand_bn", source.expand_norm)
-    filters = source.filters(source.kernels.index(block.kernel), hidden)
+    filters = elastic.centre(source.filters(source.kernels.index(kernel), hidden), block.kernel)
     put(f"{name}_depthwise_conv", np.array(filters)[..., None])
     put_norm(f"{name}_depthwise_bn", source.depthwise_norm)
     if squeeze:

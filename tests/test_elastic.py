@@ -53,7 +53,7 @@ def test_hard_swish_and_its_gradient():
     np.testing.assert_allclose(tape.gradient(ours, x), tape.gradient(plain, x), atol=1e-6)
 
 
-def test_smaller_kernels_are_transformed_centres():
+def test_smaller_kernels_are_transformedcentres():
     rng = np.random.default_rng(0)
     largest = rng.normal(size=(7, 7, 4)).astype("float32")
     matrices = [rng.normal(size=(25, 25)).astype("float32"), rng.normal(size=(9, 9)).astype("float32")]

@@ -1,5 +1,7 @@
 """The supernet and its subnets: extraction, recalibration, accuracy without retracing."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -29,6 +31,20 @@ def test_extracted_network_equals_the_supernet(subnets, images, space):
         model = subnet.extract(subnets.net, space.decode(choices)[0])
         expected = subnets.net({"images": images, "choices": tf.constant(choices)}).numpy()
         np.testing.assert_allclose(model(images), expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+
+
+def test_taps_that_see_padding_alone_are_left_out(space, backbone):
+    """On 8 pixels the second unit works on maps of 4 and 2: a kernel of 7 becomes 3 there, and nothing else changes."""
+    small = dataclasses.replace(backbone, resolution=8)
+    net = supernet_lib.Supernet(space, small)
+    rng = np.random.default_rng(7)
+    for weight in net.trainable_variables:
+        weight.assign(np.array(weight) + rng.normal(0, 0.1, weight.shape))
+    arch = space.decode(space.largest())[0]
+    assert {block.kernel for block in small.blocks(arch)[-2:]} == {3}
+    pixels = tf.constant(rng.normal(size=(4, 8, 8, 3)).astype("float32"))
+    expected = net({"images": pixels, "choices": tf.constant(space.largest())}).numpy()
+    np.testing.assert_allclose(subnet.extract(net, arch)(pixels), expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_extracted_network_has_the_counted_parameters_and_survives_saving(subnets, images, space, tmp_path):
