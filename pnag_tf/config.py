@@ -141,6 +141,7 @@ class Eval:
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
     rounds: int = 0  # active rounds: propose, measure, refit
     measurements: int = 2000  # extra measurements in all rounds together
+    measure_command: str = ""  # shell command that measures; empty = the supernet and the device
     measure_timeout_s: float = 3600.0  # for one call of the measuring command
 
 

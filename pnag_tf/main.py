@@ -30,6 +30,8 @@ flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each ne
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
+flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, refit")
+flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
 flags.DEFINE_integer("seed", 0, "of everything random")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
 
@@ -51,6 +53,9 @@ def main(argv: list[str]) -> int:
     except files.UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except FloatingPointError as error:  # a loss became NaN: nothing the user typed is wrong
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
@@ -86,7 +91,12 @@ def _config():
         data=images,
         latency=latency,
         backbone=backbone,
-        eval=dataclasses.replace(config.eval, budgets=tuple(_budget(text) for text in FLAGS.budgets)),
+        eval=dataclasses.replace(
+            config.eval,
+            budgets=tuple(_budget(text) for text in FLAGS.budgets),
+            rounds=FLAGS.rounds,
+            measure_command=FLAGS.measure_command,
+        ),
         device=device,
         method=FLAGS.method,
         seed=FLAGS.seed,

@@ -166,14 +166,16 @@ class Run:
 
     def eval(self) -> list[dict]:
         """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
+        self._active_rounds()
         proposals = self._proposals()
-        if self.has_supernet:
+        if self.has_supernet or self.config.eval.rounds:
             # The best network measured so far competes with the proposals.
-            finalists = rounds.confirmed(proposals, self.records())
+            proposals = rounds.confirmed(proposals, self.records())
+        if self.has_supernet:
             known = (
                 deploy.reference(self.config, self.latency_table()) if self.config.latency.source == "table" else None
             )
-            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), finalists, known)
+            deployed = deploy.choose(self.config, self.subnets, self.splits, self._measure(), proposals, known)
             rows = [
                 self._row(asked.budget_ms, finalist.found, finalist.place)
                 | deploy.facts(self.config, self.subnets, self.splits, finalist)
@@ -223,7 +225,6 @@ class Run:
         config, unfinished = self.config, path.with_name("records.unfinished.csv")
         drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
         choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
-        subnets = self.subnets
         latency_ms = self._latencies(choices)
         validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
         top1 = []
@@ -231,7 +232,7 @@ class Run:
             top1 = records_lib.read(unfinished, config.space).top1.tolist()
         bar = tqdm(total=len(choices), initial=len(top1), desc="records", unit="network")
         while len(top1) < len(choices):
-            top1.append(subnets.accuracy(choices[len(top1)], validation)[0])
+            top1.append(self.subnets.accuracy(choices[len(top1)], validation)[0])
             bar.update()
             if len(top1) % WRITE_EVERY == 0:
                 done = len(top1)
@@ -249,6 +250,40 @@ class Run:
             export.convert(self.subnets.extract(row)) for row in tqdm(choices, desc="convert networks", unit="network")
         ]
         return np.array([latency.median_ms for latency in self._measure()(models)])
+
+    # ---- active rounds ----------------------------------------------------------------------------------------------
+
+    def _active_rounds(self) -> None:
+        """Proposes, measures and refits; the records grow, and all that was learnt from fewer of them is remade."""
+        settings, path = self.config.eval, self.workdir / "rounds.json"
+        done = files.read_json(path)["done"] if path.exists() else 0
+        for number in range(done, settings.rounds):
+            table, predictors = self.records(), self.predictors()
+            chosen = rounds.choose(
+                self.generator(),
+                predictors,
+                table,
+                np.array(self.budgets_ms()),
+                settings.measurements // settings.rounds,
+                self.config.seed + number,
+            )
+            records_lib.write(self.workdir / "records.csv", table.append(self._measured(chosen)))
+            remade = ("predictors", "evaluator", "generator") if number + 1 == settings.rounds else ("predictors",)
+            for name in remade:
+                shutil.rmtree(self.workdir / name)
+            files.write_json(path, {"done": number + 1})
+
+    def _measured(self, choices: np.ndarray) -> records_lib.Records:
+        """Records of chosen architectures, by the user's command or by the supernet and this machine."""
+        config = self.config
+        if config.eval.measure_command:
+            measure = rounds.command(config.eval.measure_command, config.space, config.eval.measure_timeout_s)
+            return measure(choices)
+        if not self.has_supernet:
+            raise files.UserError("--rounds with --records: expected --measure_command, found none")
+        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
+        top1 = [self.subnets.accuracy(row, validation)[0] for row in tqdm(choices, desc="round", unit="network")]
+        return records_lib.Records(config.space, choices, np.array(top1), self._latencies(choices))
 
     # ---- eval -------------------------------------------------------------------------------------------------------
 

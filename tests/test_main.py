@@ -1,5 +1,7 @@
 """The command line: what the user gets wrong is one line and exit code 2, and nothing is written."""
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -104,3 +106,25 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert len((tmp_path / "run/eval/pnag.csv").read_text().splitlines()) == 4
     assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in stages.METHODS)
+
+
+MEASURE = """
+import sys
+print("arch,top1,latency_ms")
+for line in sys.stdin:
+    print(f'"{line.strip()}",0.9,1.5')
+"""
+
+
+def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records_file, tmp_path, capsys):
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run"), "budgets": ["2", "3"]}
+    assert _run(**flags, rounds=1, measure_command="echo no answer") == 2
+    assert "expected a CSV with columns arch,top1,latency_ms" in capsys.readouterr().err
+    assert len((tmp_path / "run/records.csv").read_text().splitlines()) == 121
+    (tmp_path / "measure.py").write_text(MEASURE)
+    assert _run(measure_command=f"{sys.executable} {tmp_path / 'measure.py'}") == 0
+    grown = (tmp_path / "run/records.csv").read_text().splitlines()
+    assert 121 < len(grown) <= 121 + 2000 and grown[-1].endswith(",0.900000,1.5")
+    rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
+    assert rows[1].endswith(",0.9000,1.5")
+    assert _run(measure_command="false") == 0  # the round is over: nothing is measured again
