@@ -259,7 +259,9 @@ def _fit(config, splits, net, number, folder, history, teacher, progress) -> Non
         return
     callbacks = [_Checkpoint(checkpoint, folder / "history.csv", history, phase.name)]
     if progress:
-        callbacks.append(TqdmCallback(verbose=0, desc=f"supernet: {phase.name}", unit=f"×{CHUNK_STEPS} steps"))
+        bar = TqdmCallback(verbose=0, desc=f"supernet: {phase.name}")
+        bar.epoch_bar.unit = f"×{CHUNK_STEPS} steps"
+        callbacks.append(bar)
     trainer.fit(
         splits.train(batch, first_step=step, steps=steps - step),
         epochs=chunks,
