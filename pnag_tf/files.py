@@ -70,3 +70,19 @@ def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]], column
         writer = csv.DictWriter(stream, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_csv(path: str | os.PathLike, columns: Iterable[str]) -> list[dict[str, str]]:
+    """The rows of a CSV with a header. Raises UserError when the file is missing, or one of `columns` is."""
+    try:
+        with open(path, newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows, names = list(reader), reader.fieldnames or []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: expected a CSV, found {error}") from None
+    missing = [column for column in columns if column not in names]
+    if missing:
+        raise UserError(f"{path}: expected a column {missing[0]}, found {','.join(names)[:100] or 'nothing'}")
+    return rows

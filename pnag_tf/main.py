@@ -48,6 +48,9 @@ def main(argv: list[str]) -> int:
         made = run.make(stage)
         if stage == "eval":
             _print_table(made)
+        for title, rows in made if stage == "ablation" else ():
+            print(f"\n{title}")
+            _print_table(rows)
         print(f"{stage}: done, see {run.workdir}")
         return 0
     except files.UserError as error:

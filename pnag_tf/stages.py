@@ -18,6 +18,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from pnag_tf import (
+    ablation,
     baselines,
     data,
     deploy,
@@ -38,7 +39,7 @@ from pnag_tf import config as config_lib
 from pnag_tf import records as records_lib
 from pnag_tf.devices import host
 
-NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval")
+NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval", "ablation")
 METHODS = {"evo": baselines.evo, "nas_mo": baselines.nas_mo, "ofa_mo": baselines.ofa_mo, "random": baselines.random}
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
@@ -188,6 +189,35 @@ class Run:
             rows = [self._row(found.budget_ms, found, 0) for found in proposals]
         files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, rows[0])
         return rows
+
+    def ablation(self) -> list[tuple[str, list[dict]]]:
+        """`ablation/`: the paper's ablation tables on the records, from one file a variant; see `ablation.tables`.
+
+        With a measuring command the proposals are measured as well.
+        """
+        table, predictors, results = self.records(), self.predictors(), {}
+        columns = ["budget_ms", "arch", "predicted_top1", "predicted_latency_ms"]
+        columns += ["measured_top1", "measured_latency_ms"] if self.config.eval.measure_command else []
+        budgets_ms = np.array(self.budgets_ms())
+        for variant in ablation.variants(self.config.generator):
+            path = self.workdir / "ablation" / f"{variant.name}.csv"
+            rows = files.read_csv(path, ()) if path.exists() else []
+            same = [row["budget_ms"] for row in rows] == [f"{budget_ms:g}" for budget_ms in budgets_ms]
+            if not same or not set(columns) <= rows[0].keys():
+                print(f"ablation: {variant.name}", flush=True)
+                found = ablation.run(variant, table, predictors, self.config, budgets_ms, progress=True)
+                rows = [self._row(proposal.budget_ms, proposal, 0) for proposal in found]
+                if self.config.eval.measure_command:
+                    measured = self._measured(np.stack([proposal.choices[0] for proposal in found]))
+                    for row, top1, latency_ms in zip(rows, measured.top1, measured.latency_ms, strict=True):
+                        row |= {"measured_top1": f"{top1:.4f}", "measured_latency_ms": f"{latency_ms:.4g}"}
+                rows = [{column: row[column] for column in columns} for row in rows]
+                files.write_csv(path, rows, columns)
+            results[variant.name] = rows
+        found = ablation.tables(results, self.config.generator)
+        for number, (_, rows) in enumerate(found, 1):
+            _write_history(self.workdir / "ablation" / f"table_{number}.csv", rows)
+        return found
 
     # ---- records ----------------------------------------------------------------------------------------------------
 

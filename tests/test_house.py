@@ -11,8 +11,8 @@ FLOORS = {
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
     2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "tuning"),
     3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export"),
-    4: ("devices", "latency_table"),
-    5: ("compare", "deploy", "plots", "presets", "report"),
+    4: ("ablation", "devices", "latency_table"),
+    5: ("compare", "deploy", "figures", "presets", "report"),
     6: ("stages",),
     7: ("main",),
 }
