@@ -169,6 +169,7 @@ class Run:
         """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
         self._active_rounds()
         proposals = self._proposals()
+        self._write_samples(proposals)
         if self.has_supernet or self.config.eval.rounds:
             # The best network measured so far competes with the proposals.
             proposals = rounds.confirmed(proposals, self.records())
@@ -335,6 +336,28 @@ class Run:
             return search.propose(made, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)
         rng = np.random.default_rng([config.seed, 3])
         return METHODS[config.method](config.space, predictors, budgets_ms, rng, config)
+
+    def _write_samples(self, proposals: list[candidates_lib.Candidates]) -> None:
+        """`eval/samples.csv`: what a method draws for each budget before any is dropped (Fig. C).
+
+        That is samples of PNAG's policy, and OFA-MO's last population; the other methods have nothing of the kind.
+        """
+        if self.config.method not in ("pnag", "ofa_mo"):
+            return
+        path, method = self.workdir / "eval" / "samples.csv", self.config.method
+        columns = ("method", "budget_ms", "latency_ms", "top1")
+        rows = [row for row in files.read_csv(path, columns) if row["method"] != method] if path.exists() else []
+        for proposal in proposals:
+            choices = proposal.choices
+            if method == "pnag":
+                asked = [proposal.budget_ms]
+                choices = self.generator().sample(asked, self.config.eval.samples, self.config.seed + 1)[0][0]
+            top1, _, latency_ms = self.predictors().predict(choices)
+            rows += [
+                dict(zip(columns, (method, f"{proposal.budget_ms:g}", f"{ms:.4g}", f"{accuracy:.4f}"), strict=True))
+                for ms, accuracy in zip(latency_ms, top1, strict=True)
+            ]
+        files.write_csv(path, rows, columns)
 
     def _row(self, budget_ms: float, found: candidates_lib.Candidates, place: int) -> dict:
         return {

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from pnag_tf import main, presets, records, stages
+from pnag_tf import ablation, baselines, files, main, presets, records, stages
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
 
@@ -106,6 +106,30 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert len((tmp_path / "run/eval/pnag.csv").read_text().splitlines()) == 4
     assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in stages.METHODS)
+    samples = files.read_csv(tmp_path / "run/eval/samples.csv", ("method", "budget_ms", "latency_ms", "top1"))
+    assert {row["budget_ms"] for row in samples if row["method"] == "pnag"} == {"2.2", "2.7", "99"}
+    assert len([row for row in samples if row["method"] == "pnag"]) == 3 * 100
+    assert {row["budget_ms"] for row in samples if row["method"] == "ofa_mo"} == {"3"}
+
+
+def _random_proposals(variant, table, predictors, config, budgets_ms, progress):
+    seed = len(variant.name)
+    return baselines.random(config.space, predictors, budgets_ms, np.random.default_rng(seed), config)
+
+
+def test_ablation_prints_three_tables_and_goes_on_where_it_was(records_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(ablation, "run", _random_proposals)  # the variants have tests of their own
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run"), "budgets": ["2", "3"]}
+    assert _run(**flags, stage="ablation") == 0
+    first = capsys.readouterr().out
+    assert first.count("predicted top1, %") == 3 and "K = 30" in first and "independent" in first
+    kept = tmp_path / "run/ablation/absolute.csv"
+    before = kept.stat().st_mtime_ns
+    (tmp_path / "run/ablation/pnag.csv").unlink()
+    assert _run() == 0
+    again = capsys.readouterr().out
+    assert kept.stat().st_mtime_ns == before
+    assert first[first.index("number of") :] == again[again.index("number of") :]
 
 
 MEASURE = """
