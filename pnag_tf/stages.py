@@ -24,6 +24,7 @@ from pnag_tf import (
     deploy,
     evaluator,
     export,
+    figures,
     files,
     generator,
     latency_table,
@@ -39,7 +40,7 @@ from pnag_tf import config as config_lib
 from pnag_tf import records as records_lib
 from pnag_tf.devices import host
 
-NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval", "ablation")
+NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval", "ablation", "figures")
 METHODS = {"evo": baselines.evo, "nas_mo": baselines.nas_mo, "ofa_mo": baselines.ofa_mo, "random": baselines.random}
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
@@ -220,6 +221,10 @@ class Run:
             _write_history(self.workdir / "ablation" / f"table_{number}.csv", rows)
         return found
 
+    def figures(self) -> list[pathlib.Path]:
+        """`figures/`: pictures of whatever the run has made so far, as PNG and SVG."""
+        return figures.draw_run(self.workdir)
+
     # ---- records ----------------------------------------------------------------------------------------------------
 
     def latency_table(self) -> latency_table.LatencyTable:
@@ -354,7 +359,7 @@ class Run:
                 choices = self.generator().sample(asked, self.config.eval.samples, self.config.seed + 1)[0][0]
             top1, _, latency_ms = self.predictors().predict(choices)
             rows += [
-                dict(zip(columns, (method, f"{proposal.budget_ms:g}", f"{ms:.4g}", f"{accuracy:.4f}"), strict=True))
+                dict(zip(columns, (method, f"{proposal.budget_ms:g}", f"{ms:.6g}", f"{accuracy:.4f}"), strict=True))
                 for ms, accuracy in zip(latency_ms, top1, strict=True)
             ]
         files.write_csv(path, rows, columns)

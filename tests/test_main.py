@@ -110,6 +110,9 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     assert {row["budget_ms"] for row in samples if row["method"] == "pnag"} == {"2.2", "2.7", "99"}
     assert len([row for row in samples if row["method"] == "pnag"]) == 3 * 100
     assert {row["budget_ms"] for row in samples if row["method"] == "ofa_mo"} == {"3"}
+    assert _run(**flags, stage="figures") == 0
+    drawn = {path.name for path in (tmp_path / "run/figures").iterdir()}
+    assert {"convergence.png", "frontier.svg", "latency_histograms.svg", "architectures_pnag.png"} <= drawn
 
 
 def _random_proposals(variant, table, predictors, config, budgets_ms, progress):

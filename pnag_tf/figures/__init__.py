@@ -1,0 +1,29 @@
+"""The figures of PNAG, from the files of a run or from plain rows and arrays.
+
+    from pnag_tf import figures
+    figures.draw_run("runs/demo")                          # all that the run allows, into runs/demo/figures
+    figure = figures.frontier(rows, records)               # one figure: a matplotlib Figure, no pyplot behind it
+    figures.save(figure, "frontier")                       # frontier.png and frontier.svg
+
+Colours are those of Okabe and Ito; marker, dash or lightness tells again what the colour tells.
+"""
+
+from pnag_tf.figures.agreement import latency_agreement
+from pnag_tf.figures.blocks import architecture, architectures, caption
+from pnag_tf.figures.curves import convergence
+from pnag_tf.figures.histograms import latency_histograms
+from pnag_tf.figures.run import draw_run
+from pnag_tf.figures.style import save
+from pnag_tf.figures.tradeoff import frontier
+
+__all__ = [
+    "architecture",
+    "architectures",
+    "caption",
+    "convergence",
+    "draw_run",
+    "frontier",
+    "latency_agreement",
+    "latency_histograms",
+    "save",
+]

@@ -1,0 +1,144 @@
+"""All figures that the files of a run allow."""
+
+from __future__ import annotations
+
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import figure as figure_lib
+
+from pnag_tf import files
+from pnag_tf import space as space_lib
+from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+
+SAMPLES = "samples.csv"  # in eval/, beside the tables of the methods
+_METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
+_MEASURED = ("validation_top1", "test_top1", "latency_ms")  # in the tables of methods that were deployed
+
+
+def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
+    """Draws into `<workdir>/figures/` whatever the files of the run allow.
+
+    | figure | from |
+    |---|---|
+    | convergence | evaluator/history.csv, generator/history.csv |
+    | latency_histograms | eval/samples.csv |
+    | frontier | eval/<method>.csv, all of them; records.csv |
+    | architectures_<method> | eval/<method>.csv |
+    | latency_agreement | latency_table.json; eval/<method>.csv where latencies were measured |
+
+    The name of the device in titles is that of latency_table.json. Other CSV files in eval/ are left alone.
+
+    Returns:
+      What was written, two files a figure.
+
+    Raises:
+      UserError: a file cannot be used, or there is nothing to draw.
+    """
+    workdir, written = pathlib.Path(workdir), []
+    for name, draw in _figures(workdir):
+        try:
+            written += style.save(draw(), workdir / "figures" / name)
+        except style.NothingToDraw:
+            pass  # files without a value, as of a run that has only begun
+    if not written:
+        raise files.UserError(
+            f"{workdir}: nothing to draw; expected evaluator/history.csv, generator/history.csv, eval/{SAMPLES}, "
+            "eval/<method>.csv or latency_table.json, found none with values"
+        )
+    return written
+
+
+def _figures(workdir: pathlib.Path) -> Iterator[tuple[str, Callable[[], figure_lib.Figure]]]:
+    """The name of each figure, and what draws it or raises NothingToDraw."""
+    evaluator = _rows(workdir / "evaluator" / "history.csv", ("epoch", "loss"), ("tau",))
+    generator = _rows(workdir / "generator" / "history.csv", ("iteration", "reward", "entropy"), ("within_budget",))
+    yield "convergence", functools.partial(curves.convergence, evaluator, generator)
+    samples = _rows(workdir / "eval" / SAMPLES, ("method", "budget_ms", "latency_ms"))
+    yield "latency_histograms", functools.partial(histograms.latency_histograms, samples)
+    proposed = _proposed(workdir / "eval")
+    records = _rows(workdir / "records.csv", ("top1", "latency_ms"))
+    yield "frontier", functools.partial(tradeoff.frontier, proposed, records)
+    device, networks = _table(workdir / "latency_table.json")
+    for method, rows in style.by_method(proposed).items():
+        drawn = [(row["arch"], blocks.caption(row)) for row in rows]
+        title = f"Architectures found by {style.name(method)}" + (f" on {device}" if device else "")
+        yield f"architectures_{_file_name(method)}", functools.partial(blocks.architectures, drawn, title)
+    # One network may serve several budgets; it was measured once.
+    deployed = {(row["arch"], row["latency_ms"]): row for row in proposed}.values()
+    networks["deployed"] = [style.column(deployed, name) for name in ("predicted_latency_ms", "latency_ms")]
+    yield "latency_agreement", functools.partial(agreement.latency_agreement, networks, device)
+
+
+def _file_name(method: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in method)
+
+
+def _proposed(folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Rows of all tables of methods, their `arch` an Architecture.
+
+    Raises:
+      UserError: a value or an architecture cannot be read, or the architectures are of different spaces.
+    """
+    rows, shapes = [], {}
+    for path in sorted(folder.glob("*.csv")):
+        if path.name == SAMPLES or not any(set(_METHOD) <= row.keys() for row in files.read_csv(path, ())):
+            continue
+        for row in _rows(path, _METHOD, _MEASURED):
+            try:
+                arch = row["arch"] = space_lib.Architecture.parse(row["arch"])
+            except ValueError as error:
+                raise files.UserError(f"{path}: {error}") from None
+            slots, rest = divmod(len(arch.kernels), len(arch.depths))
+            if rest or len(arch.ratios) != len(arch.kernels) or max(arch.depths) > slots:
+                raise files.UserError(f"{path}: expected as many kernels and ratios as layer slots, found '{arch}'")
+            shapes.setdefault((len(arch.depths), slots), path)
+            rows.append(row)
+    if len(shapes) > 1:
+        first, second, *_ = shapes.values()
+        raise files.UserError(f"{second}: expected architectures of one space, found another than in {first}")
+    return rows
+
+
+def _table(path: pathlib.Path) -> tuple[str, dict[str, Sequence[np.ndarray]]]:
+    """Device of a latency table, and (predicted, measured) of its networks in ms; nothing where there is no table."""
+    if not path.exists():
+        return "", {}
+    value = files.read_json(path)
+    try:
+        networks = {
+            name: [np.array([float(net[key]) for net in value[name]]) for key in ("predicted_ms", "measured_ms")]
+            for name in ("calibration", "check")
+        }
+        return str(value["device"]), networks
+    except (KeyError, TypeError, ValueError):
+        raise files.UserError(f"{path}: expected a latency table with device, calibration and check") from None
+
+
+# ---- CSV files ------------------------------------------------------------------------------------------------------
+
+
+def _rows(path: pathlib.Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a CSV file with these columns, as floats but for method and arch; none where there is no file.
+
+    An empty or missing value is NaN.
+
+    Raises:
+      UserError: a required column is missing, or a value is no number.
+    """
+    rows = files.read_csv(path, required) if path.exists() else []
+    columns = (*required, *optional)
+    return [{name: _value(path, number, name, row) for name in columns} for number, row in enumerate(rows, 1)]
+
+
+def _value(path: pathlib.Path, number: int, name: str, row: Mapping[str, str | None]) -> str | float:
+    if name in ("method", "arch"):
+        return row[name] or ""
+    try:
+        return float(row.get(name) or "nan")
+    except ValueError:
+        raise files.UserError(f"{path}, row {number}: expected a number in {name}, found '{row[name]}'") from None
