@@ -7,6 +7,7 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pnag_tf/__init__.py").read_text())[1]
+TUNE = ["tensorboard", "scikit-learn", "scipy"]
 
 setuptools.setup(
     name="pnag_tf",
@@ -28,7 +29,8 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12"],
-        "tune": ["tensorboard", "scikit-learn", "scipy"],
+        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12", *TUNE],
+        "tune": TUNE,
+        "ofa": ["torch==2.13.0"],  # reads once-for-all's checkpoints, nothing else
     },
 )

@@ -21,9 +21,9 @@ from pnag_tf import baselines, config, files, predictor, recipes, records, reinf
 from pnag_tf import space as space_lib
 
 
-def pnag(table, predictors, settings, budgets_ms, samples, seed):
+def pnag(table, predictors, settings, budgets_ms, seed):
     """(candidates per budget, generator, seconds of evaluator, generator and proposals)."""
-    _, evaluating, generating, _ = settings
+    _, evaluating, generating, evaluation = settings
     trained_ms = search.training_budgets(table, generating.budgets)
     times = [time.perf_counter()]
     evaluator, ranking = search.train_evaluator(table, predictors, evaluating, trained_ms, seed)
@@ -31,7 +31,9 @@ def pnag(table, predictors, settings, budgets_ms, samples, seed):
     rewards = reinforce.reward(generating, trained_ms, evaluator, predictors)
     generator, _ = reinforce.train(table.space, rewards, generating, trained_ms, seed, predictors=predictors)
     times.append(time.perf_counter())
-    found = search.propose(generator, predictors, budgets_ms, samples, seed)
+    found = search.propose(
+        generator, predictors, budgets_ms, evaluation.samples, seed, evaluation.pessimism, evaluation.refinement
+    )
     times.append(time.perf_counter())
     kept = search.satisfaction(generator, predictors, budgets_ms, 1000, seed + 1)
     seconds = np.diff(times).round(1)
@@ -57,9 +59,9 @@ def active(table, predictors, generator, settings, budgets_ms, arguments, measur
     for number in range(arguments.rounds):
         chosen = rounds.choose(generator, predictors, table, budgets_ms, share, seed + number)
         table = table.append(measure(chosen))
-        predictors = predictor.train(table, settings[0], seed + number)
+        predictors = predictor.train(table, settings[0], seed + number, focus=True)
         print(f"  round {number + 1}: {len(table)} records, {predictors.report['top1_rmse']:.5f} rmse", flush=True)
-    found, _ = pnag(table, predictors, settings, budgets_ms, settings[3].samples, seed)
+    found, _ = pnag(table, predictors, settings, budgets_ms, seed)
     return rounds.confirmed(found, table)
 
 
@@ -91,7 +93,7 @@ def main():
         for method in arguments.methods.split(","):
             start = time.perf_counter()
             if method == "pnag":
-                found, generator = pnag(table, predictors, settings, budgets_ms, settings[3].samples, seed)
+                found, generator = pnag(table, predictors, settings, budgets_ms, seed)
             else:
                 search_one = getattr(baselines, method)
                 found = search_one(space, predictors, budgets_ms, np.random.default_rng(seed), whole)

@@ -81,6 +81,7 @@ def run(
     policy, _ = reinforce.train(
         records.space, rewards, variant.settings, trained_ms, config.seed, predictors=predictors, progress=progress
     )
+    # As the policy draws them: refined, all variants would look alike.
     return search.propose(policy, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)
 
 

@@ -38,13 +38,29 @@ def ranked(
     The latency predictor's own error, as its held-out records tell it, is kept free, 2 % of the budget at most.
     When none keeps the budget, the fastest one alone, with a warning.
     """
+    found = within(predictors, [budget_ms], choices, pessimism)[0]
+    if found.latency_ms[0] > limit_ms(predictors, budget_ms):
+        fastest = found.latency_ms[0]
+        logging.warning("budget %g ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget_ms, fastest)
+    return found
+
+
+def within(
+    predictors: predictor_lib.Predictors, budgets_ms: np.ndarray, choices: np.ndarray, pessimism: float = 0.0
+) -> list[Candidates]:
+    """`ranked` for several budgets at once, all of which may take any of the architectures, without the warning."""
     choices = np.unique(choices, axis=0)
     top1, disagreement, latency_ms = predictors.predict(choices)
-    limit_ms = budget_ms - min(predictors.report["latency_rmse_ms"], 0.02 * budget_ms)
-    rows = np.flatnonzero(latency_ms <= limit_ms)
-    rows = rows[np.argsort(-(top1 - pessimism * disagreement)[rows], kind="stable")]
-    if not len(rows):
-        rows = [int(np.argmin(latency_ms))]
-        fastest = latency_ms[rows[0]]
-        logging.warning("budget %g ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget_ms, fastest)
-    return Candidates(float(budget_ms), choices[rows], top1[rows], latency_ms[rows])
+    order = np.argsort(-(top1 - pessimism * disagreement), kind="stable")
+    found = []
+    for budget_ms in budgets_ms:
+        rows = order[latency_ms[order] <= limit_ms(predictors, budget_ms)]
+        if not len(rows):
+            rows = np.array([np.argmin(latency_ms)])
+        found.append(Candidates(float(budget_ms), choices[rows], top1[rows], latency_ms[rows]))
+    return found
+
+
+def limit_ms(predictors: predictor_lib.Predictors, budget_ms: float) -> float:
+    """What a predicted latency may be at most."""
+    return budget_ms - min(predictors.report["latency_rmse_ms"], 0.02 * budget_ms)

@@ -138,11 +138,22 @@ class Eval:
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
+    refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
     rounds: int = 0  # active rounds: propose, measure, refit
     measurements: int = 2000  # extra measurements in all rounds together
     measure_command: str = ""  # shell command that measures; empty = the supernet and the device
     measure_timeout_s: float = 3600.0  # for one call of the measuring command
+
+
+@dataclasses.dataclass(frozen=True)
+class Tune:
+    """How many trials KerasTuner makes."""
+
+    evaluator_trials: int = 24  # of --stage=tune
+    generator_trials: int = 24
+    random_trials: int = 1000  # of --method=kt_random, for each budget
+    bayesian_trials: int = 12  # of --method=kt_bayesian, for each budget, after three random ones a token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +171,7 @@ class Config:
     evaluator: Evaluator = Evaluator()
     generator: Generator = Generator()
     eval: Eval = Eval()
+    tune: Tune = Tune()
     device: str = "cpu"
     method: str = "pnag"
     seed: int = 0

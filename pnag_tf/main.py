@@ -17,7 +17,7 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
 
     tf.config.list_logical_devices()
 
-from pnag_tf import data, presets, stages
+from pnag_tf import data, presets, stages, tuning
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
@@ -30,6 +30,7 @@ flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each ne
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
+flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
 flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, refit")
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
 flags.DEFINE_integer("seed", 0, "of everything random")
@@ -89,6 +90,8 @@ def _config():
     backbone = config.backbone
     if not FLAGS.records:
         backbone = dataclasses.replace(backbone, classes=data.describe(images, FLAGS.seed).classes)
+    if FLAGS.tuned:
+        config = tuning.tuned(config, FLAGS.tuned)
     return dataclasses.replace(
         config,
         data=images,

@@ -47,6 +47,7 @@ def _tiny() -> dict:
         "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
         "measure": config_lib.Measure(architectures=60, calibration_images=250, validation_images=500),
         "latency": config_lib.Latency(calibration_networks=4, check_networks=2),
+        "tune": config_lib.Tune(evaluator_trials=4, generator_trials=4, random_trials=50, bayesian_trials=4),
     }
 
 

@@ -35,16 +35,16 @@ _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1
 SEARCH: dict[str, tuple[config.Predictors, config.Evaluator, config.Generator, config.Eval]] = {
     "paper": (config.Predictors(members=1, hidden=400), config.Evaluator(), config.Generator(), config.Eval()),
     "search": (
-        config.Predictors(**_ENSEMBLE, epochs=30),
-        config.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000),
+        config.Predictors(**_ENSEMBLE, epochs=30, held_out=0.03),
+        config.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000, held_out=0.03),
         config.Generator(**_POLICY, samples=8, iterations=1500, checkpoint_every=250),
-        config.Eval(),
+        config.Eval(refinement=30),
     ),
     "demo": (
         config.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         config.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
         config.Generator(**_POLICY, samples=8, iterations=1000, checkpoint_every=250),
-        config.Eval(),
+        config.Eval(refinement=30),
     ),
     "tiny": (
         config.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=16),
@@ -52,6 +52,6 @@ SEARCH: dict[str, tuple[config.Predictors, config.Evaluator, config.Generator, c
         config.Generator(
             **_POLICY, budgets=3, samples=4, iterations=100, hidden=16, budget_embedding=16, checkpoint_every=50
         ),
-        config.Eval(samples=100),
+        config.Eval(samples=100, refinement=3),
     ),
 }

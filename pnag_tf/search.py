@@ -12,7 +12,8 @@ from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import records as records_lib
 
-PARENTS, CHILDREN = 50, 100  # per budget and generation of `near_frontier`
+PARENTS, CHILDREN = 50, 100  # per budget and generation of `near_frontier` and `refined`
+MUTATION = 0.05  # of a token in `refined`: about two tokens of the paper's space, so that one can pay for the other
 
 
 def training_budgets(records: records_lib.Records, count: int) -> np.ndarray:
@@ -95,8 +96,12 @@ def propose(
     samples: int,
     seed: int,
     pessimism: float = 0.0,
+    refinement: int = 0,
 ) -> list[candidates.Candidates]:
     """Many architectures for each budget in one batch; those predicted over budget dropped, the rest ranked.
+
+    Args:
+      refinement: generations of `refined`.
 
     A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range.
     """
@@ -105,10 +110,38 @@ def propose(
         if not low <= budget_ms <= high:
             logging.warning("budget %g ms lies outside the trained range %.4g to %.4g ms", budget_ms, low, high)
     choices, _, _ = generator.sample(budgets_ms, samples, seed)
-    return [
+    found = [
         candidates.ranked(predictors, budget_ms, drawn, pessimism)
         for budget_ms, drawn in zip(budgets_ms, choices, strict=True)
     ]
+    return refined(found, predictors, refinement, np.random.default_rng([seed, 5]), pessimism) if refinement else found
+
+
+def refined(
+    found: list[candidates.Candidates],
+    predictors: predictor_lib.Predictors,
+    generations: int,
+    rng: np.random.Generator,
+    pessimism: float = 0.0,
+) -> list[candidates.Candidates]:
+    """Candidates a few steps further up the predictors' hill: mutated and crossed for some generations.
+
+    A policy that still explores rarely draws the very top. All budgets go together: one call of the predictors judges
+    the children of all, and a child made for one budget may serve another.
+    """
+    space, budgets_ms = predictors.space, [proposal.budget_ms for proposal in found]
+    for _ in range(generations):
+        pool = []
+        for proposal in found:
+            parents = proposal.choices[:PARENTS]
+            picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
+            pool += [
+                parents,
+                space.mutate(rng, parents[picks[0]], MUTATION),
+                space.crossover(rng, parents[picks[1]], parents[picks[2]]),
+            ]
+        found = candidates.within(predictors, budgets_ms, np.concatenate(pool), pessimism)
+    return found
 
 
 def satisfaction(

@@ -34,14 +34,17 @@ from pnag_tf import (
     search,
     shrinking,
     subnet,
+    tuning,
 )
 from pnag_tf import candidates as candidates_lib
 from pnag_tf import config as config_lib
 from pnag_tf import records as records_lib
 from pnag_tf.devices import host
 
-NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval", "ablation", "figures")
+NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval", "tune", "ablation", "figures")
 METHODS = {"evo": baselines.evo, "nas_mo": baselines.nas_mo, "ofa_mo": baselines.ofa_mo, "random": baselines.random}
+METHODS |= {"kt_bayesian": tuning.kt_bayesian, "kt_random": tuning.kt_random}
+ROUNDS = "rounds.json"
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
 
@@ -72,15 +75,20 @@ class Run:
         if not path.exists() and self.workdir.exists() and any(self.workdir.iterdir()):
             raise files.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
         settings = self._settings()
-        if path.exists() and (found := files.read_json(path)) != settings:
-            difference = next(_differences(settings, found))
-            raise files.UserError(f"{self.workdir} was made with other settings: {difference}; --force starts anew")
+        if path.exists():
+            found = files.read_json(path)
+            if not any((self.workdir / made).exists() for made in ("evaluator", "generator", "ablation")):
+                # Nothing there depends on these yet: they may now be what `tune` found.
+                found |= {part: settings[part] for part in ("evaluator", "generator")}
+            if found != settings:
+                difference = next(_differences(settings, found))
+                raise files.UserError(f"{self.workdir} was made with other settings: {difference}; --force starts anew")
         files.write_json(path, settings)
 
     def _settings(self) -> dict:
         """What the files of all stages but `eval` depend on, as JSON gives it back."""
         settings = dataclasses.asdict(self.config) | {"records_file": self.records_file}
-        for free in ("eval", "method"):
+        for free in ("eval", "method", "tune"):
             del settings[free]
         return json.loads(json.dumps(settings))
 
@@ -132,7 +140,9 @@ class Run:
         """`predictors/`: accuracy and latency of any architecture."""
         folder = self.workdir / "predictors"
         if not (folder / predictor.FILE).exists():
-            made = predictor.train(self.records(), self.config.predictors, self.config.seed, progress=True)
+            made = predictor.train(
+                self.records(), self.config.predictors, self.config.seed, progress=True, focus=self._rounds_done() > 0
+            )
             files.write_json(folder / "report.json", made.report)
             made.save(folder)
         return predictor.load(folder, self.config.space)
@@ -221,6 +231,10 @@ class Run:
             _write_history(self.workdir / "ablation" / f"table_{number}.csv", rows)
         return found
 
+    def tune(self) -> dict[str, dict[str, float]]:
+        """`tune/`: settings of the evaluator and the generator, searched for with KerasTuner."""
+        return tuning.tune(self.records(), self.predictors(), self.config, self.workdir / "tune", progress=True)
+
     def figures(self) -> list[pathlib.Path]:
         """`figures/`: pictures of whatever the run has made so far, as PNG and SVG."""
         return figures.draw_run(self.workdir)
@@ -291,9 +305,8 @@ class Run:
 
     def _active_rounds(self) -> None:
         """Proposes, measures and refits; the records grow, and all that was learnt from fewer of them is remade."""
-        settings, path = self.config.eval, self.workdir / "rounds.json"
-        done = files.read_json(path)["done"] if path.exists() else 0
-        for number in range(done, settings.rounds):
+        settings = self.config.eval
+        for number in range(self._rounds_done(), settings.rounds):
             table, predictors = self.records(), self.predictors()
             chosen = rounds.choose(
                 self.generator(),
@@ -306,8 +319,12 @@ class Run:
             records_lib.write(self.workdir / "records.csv", table.append(self._measured(chosen)))
             remade = ("predictors", "evaluator", "generator") if number + 1 == settings.rounds else ("predictors",)
             for name in remade:
-                shutil.rmtree(self.workdir / name)
-            files.write_json(path, {"done": number + 1})
+                shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place
+            files.write_json(self.workdir / ROUNDS, {"done": number + 1})
+
+    def _rounds_done(self) -> int:
+        path = self.workdir / ROUNDS
+        return files.read_json(path)["done"] if path.exists() else 0
 
     def _measured(self, choices: np.ndarray) -> records_lib.Records:
         """Records of chosen architectures, by the user's command or by the supernet and this machine."""
@@ -338,7 +355,10 @@ class Run:
         config, budgets_ms, predictors = self.config, self.budgets_ms(), self.predictors()
         if config.method == "pnag":
             made = self.generator()
-            return search.propose(made, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)
+            how = config.eval
+            return search.propose(
+                made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement
+            )
         rng = np.random.default_rng([config.seed, 3])
         return METHODS[config.method](config.space, predictors, budgets_ms, rng, config)
 

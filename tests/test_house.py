@@ -9,15 +9,15 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "pnag_tf"
 FLOORS = {
     0: ("space", "pareto", "backbone", "files", "config", "terminal"),
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
-    2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "tuning"),
-    3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export"),
-    4: ("ablation", "devices", "latency_table"),
+    2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator"),
+    3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export", "ofa"),
+    4: ("ablation", "devices", "latency_table", "tuning"),
     5: ("compare", "deploy", "figures", "presets", "report"),
     6: ("stages",),
     7: ("main",),
 }
 FLOOR = {module: floor for floor, modules in FLOORS.items() for module in modules}
-SEARCH = ("predictor", "evaluator", "generator", "reinforce", "baselines", "search", "rounds")
+SEARCH = ("predictor", "evaluator", "generator", "reinforce", "baselines", "search", "rounds", "tuning")
 IMAGES = ("supernet", "subnet", "shrinking", "data", "elastic")  # what the search must do without
 
 

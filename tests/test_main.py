@@ -40,6 +40,7 @@ def _write_png(path, level):
         ({"budgets": ["30", "soon"]}, "expected milliseconds such as 30,35,40, found 'soon'"),
         ({"budgets": ["-3"]}, "found '-3'"),
         ({"records": "nowhere.csv"}, "cannot read records nowhere.csv: No such file"),
+        ({"tuned": "nowhere.json", "records": "x.csv"}, "cannot read nowhere.json: No such file"),
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
         ({"device": "mobile"}, "--device=mobile; choose from cpu"),
     ],

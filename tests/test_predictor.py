@@ -77,3 +77,10 @@ def test_noise_alone_adds_no_correction(space):
 def test_too_few_records_are_a_clear_error(table):
     with pytest.raises(files.UserError, match="expected 20 records or more, found 5"):
         predictor.train(table[:5], SETTINGS)
+
+
+def test_records_near_the_frontier_count_several_times(space):
+    choices = space.sample(np.random.default_rng(0), 4)
+    few = records.Records(space, choices, np.array([0.5, 0.7, 0.1, 0.9]), np.array([1.0, 2.0, 2.5, 3.0]))
+    repeated = predictor.near_frontier_repeated(few)
+    assert [(repeated.choices == row).all(1).sum() for row in choices] == [9, 9, 1, 9]

@@ -134,3 +134,15 @@ def test_a_hanging_command_is_stopped_with_all_it_started(space, tmp_path):
         measured(space, code, timeout_s=0.5)
     time.sleep(2.5)
     assert not mark.exists()
+
+
+def test_refinement_climbs_and_keeps_the_budgets(predictors, generator):
+    budgets_ms = generator.budgets_ms
+    plain = search.propose(generator, predictors, budgets_ms, 50, 0)
+    refined = search.propose(generator, predictors, budgets_ms, 50, 0, refinement=5)
+    again = search.propose(generator, predictors, budgets_ms, 50, 0, refinement=5)
+    for before, after, same in zip(plain, refined, again, strict=True):
+        np.testing.assert_array_equal(after.choices, same.choices)
+        assert (after.latency_ms <= after.budget_ms).all() and after.budget_ms == before.budget_ms
+        assert after.top1[0] >= before.top1[0] - 1e-6
+    assert sum(after.top1[0] for after in refined) > sum(before.top1[0] for before in plain)
