@@ -1,0 +1,106 @@
+"""Stages that need images or a device: the supernet, the latency table and the records."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from pnag_tf import data, export, files, latency_table, shrinking, subnet
+from pnag_tf import records as records_lib
+from pnag_tf.devices import host
+from pnag_tf.stages import workdir
+
+WRITE_EVERY = 10  # records between two writes of the unfinished table
+
+
+class Measuring(workdir.Workdir):
+    """From images to records."""
+
+    @functools.cached_property
+    def splits(self) -> data.Splits:
+        return data.load(self.config.data, self.config.backbone.resolution, self.config.seed)
+
+    @functools.cached_property
+    def subnets(self) -> subnet.Subnets:
+        """The trained supernet with its calibration images in memory."""
+        return subnet.Subnets(self.supernet(), list(shrinking.calibration_batches(self.config, self.splits)))
+
+    def supernet(self) -> keras.Model:
+        """`supernet/`: the trained supernet."""
+        if not self.has_supernet:
+            raise files.UserError("--stage=supernet: with --records there is no supernet to train")
+        return shrinking.train(self.config, self.splits, self.workdir / "supernet")
+
+    def records(self) -> records_lib.Records:
+        """`records.csv`: architectures with validation top-1 and latency."""
+        path, config = self.workdir / "records.csv", self.config
+        if not path.exists():
+            if self.records_file:
+                records_lib.write(path, records_lib.read(self.records_file, config.space, config.device))
+            else:
+                self._measure_records(path)
+        return records_lib.read(path, config.space)
+
+    def latency_table(self) -> latency_table.LatencyTable:
+        """`latency_table.json`: the blocks of the space, timed on this machine."""
+        path, config = self.workdir / "latency_table.json", self.config
+        if path.exists():
+            return latency_table.load(path, config.space, config.backbone, self._device())
+        bars: dict[str, tqdm] = {}
+
+        def progress(what, done, total):
+            bar = bars.setdefault(what, tqdm(total=total, desc=what))
+            bar.update(done - bar.n)
+            if done == total:
+                bar.close()
+
+        rng = np.random.default_rng([config.seed, 2])
+        measure = self.measure()
+        table = latency_table.measure_table(config.space, config.backbone, measure, config.latency, rng, path, progress)
+        for bar in bars.values():
+            bar.close()
+        return table
+
+    def measure(self):
+        return functools.partial(host.measure, threads=self.config.latency.threads)
+
+    def _device(self) -> str:
+        return host.describe(self.config.latency.threads)
+
+    def _measure_records(self, path: pathlib.Path) -> None:
+        """Draws architectures and measures them; goes on from an unfinished table.
+
+        The smallest and the largest network are among them: they span the range of budgets.
+        """
+        config, unfinished = self.config, path.with_name("records.unfinished.csv")
+        drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
+        choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
+        latency_ms = self.latencies_ms(choices)
+        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
+        top1 = []
+        if unfinished.exists():
+            top1 = records_lib.read(unfinished, config.space).top1.tolist()
+        bar = tqdm(total=len(choices), initial=len(top1), desc="records", unit="network")
+        while len(top1) < len(choices):
+            top1.append(self.subnets.accuracy(choices[len(top1)], validation)[0])
+            bar.update()
+            if len(top1) % WRITE_EVERY == 0:
+                done = len(top1)
+                table = records_lib.Records(config.space, choices[:done], np.array(top1), latency_ms[:done])
+                records_lib.write(unfinished, table)
+        bar.close()
+        records_lib.write(path, records_lib.Records(config.space, choices, np.array(top1), latency_ms))
+        unfinished.unlink(missing_ok=True)
+
+    def latencies_ms(self, choices: np.ndarray) -> np.ndarray:
+        """Latency in ms of each architecture, by the table or measured: float64 [n]."""
+        if self.config.latency.source == "table":
+            return self.latency_table().latency_ms(choices)
+        models = [
+            export.convert(self.subnets.extract(row)) for row in tqdm(choices, desc="convert networks", unit="network")
+        ]
+        return np.array([latency.median_ms for latency in self.measure()(models)])

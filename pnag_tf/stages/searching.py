@@ -1,0 +1,103 @@
+"""Stages that learn from records alone: predictors, evaluator and generator, and rounds that add to the records."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+from tqdm import tqdm
+
+from pnag_tf import evaluator, files, generator, predictor, reinforce, rounds, search
+from pnag_tf import records as records_lib
+from pnag_tf.stages import measuring, workdir
+
+ROUNDS = "rounds.json"
+
+
+class Searching(measuring.Measuring):
+    """From records to a generator."""
+
+    def predictors(self) -> predictor.Predictors:
+        """`predictors/`: accuracy and latency of any architecture."""
+        folder = self.workdir / "predictors"
+        if not (folder / predictor.FILE).exists():
+            made = predictor.train(
+                self.records(), self.config.predictors, self.config.seed, progress=True, focus=self._rounds_done() > 0
+            )
+            files.write_json(folder / "report.json", made.report)
+            made.save(folder)
+        return predictor.load(folder, self.config.space)
+
+    def evaluator(self) -> evaluator.Evaluator:
+        """`evaluator/`: R(α|B; w), with the history of its training."""
+        folder, predictors = self.workdir / "evaluator", self.predictors()
+        if not (folder / evaluator.FILE).exists():
+            table = self.records()
+            budgets_ms = search.training_budgets(table, self.config.generator.budgets)
+            made, history = search.train_evaluator(
+                table, predictors, self.config.evaluator, budgets_ms, self.config.seed, progress=True
+            )
+            workdir.write_history(folder / "history.csv", history)
+            held_out = table.split(np.random.default_rng(self.config.seed), self.config.evaluator.held_out)[1]
+            workdir.write_history(folder / "ranking.csv", evaluator.ranking(made, held_out))
+            made.save(folder)
+        return evaluator.load(folder, self.config.space, predictors)
+
+    def generator(self) -> generator.Generator:
+        """`generator/`: f(B; θ), with the history of its training."""
+        folder, config = self.workdir / "generator", self.config
+        if not (folder / generator.FILE).exists():
+            judge, predictors = self.evaluator(), self.predictors()
+            rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, predictors)
+            made, history = reinforce.train(
+                config.space, rewards, config.generator, judge.budgets_ms, config.seed, folder, predictors, True
+            )
+            workdir.write_history(folder / "history.csv", history)
+            made.save(folder)
+            (folder / reinforce.CHECKPOINT).unlink(missing_ok=True)
+        return generator.load(folder, config.space)
+
+    def active_rounds(self) -> None:
+        """Proposes, measures and refits; the records grow, and all that was learnt from fewer of them is remade."""
+        settings = self.config.eval
+        for number in range(self._rounds_done(), settings.rounds):
+            table, predictors = self.records(), self.predictors()
+            chosen = rounds.choose(
+                self.generator(),
+                predictors,
+                table,
+                np.array(self.budgets_ms()),
+                settings.measurements // settings.rounds,
+                self.config.seed + number,
+            )
+            records_lib.write(self.workdir / "records.csv", table.append(self.measured(chosen)))
+            remade = ("predictors", "evaluator", "generator") if number + 1 == settings.rounds else ("predictors",)
+            for name in remade:
+                shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place
+            files.write_json(self.workdir / ROUNDS, {"done": number + 1})
+
+    def _rounds_done(self) -> int:
+        path = self.workdir / ROUNDS
+        return files.read_json(path)["done"] if path.exists() else 0
+
+    def measured(self, choices: np.ndarray) -> records_lib.Records:
+        """Records of chosen architectures, by the user's command or by the supernet and this machine."""
+        config = self.config
+        if config.eval.measure_command:
+            measure = rounds.command(config.eval.measure_command, config.space, config.eval.measure_timeout_s)
+            return measure(choices)
+        if not self.has_supernet:
+            raise files.UserError("--rounds with --records: expected --measure_command, found none")
+        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
+        top1 = [self.subnets.accuracy(row, validation)[0] for row in tqdm(choices, desc="round", unit="network")]
+        return records_lib.Records(config.space, choices, np.array(top1), self.latencies_ms(choices))
+
+    def budgets_ms(self) -> list[float]:
+        """The budgets asked for; five in equal ratios over the range of the records where none are.
+
+        The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
+        """
+        if self.config.eval.budgets:
+            return list(self.config.eval.budgets)
+        low, high = self.records().latency_ms.min(), self.records().latency_ms.max()
+        return [float(f"{budget:.3g}") for budget in np.geomspace(1.5 * low, 1.03 * high, 5)]

@@ -1,0 +1,51 @@
+"""Stages beside the road: settings of the search, ablations, pictures."""
+
+from __future__ import annotations
+
+import pathlib
+
+import numpy as np
+
+from pnag_tf import ablation, figures, files, tuning
+from pnag_tf.stages import deploying, workdir
+
+
+class Studying(deploying.Deploying):
+    """What is done with a run for its own sake."""
+
+    def tune(self) -> dict[str, dict[str, float]]:
+        """`tune/`: settings of the evaluator and the generator, searched for with KerasTuner."""
+        return tuning.tune(self.records(), self.predictors(), self.config, self.workdir / "tune", progress=True)
+
+    def ablation(self) -> list[tuple[str, list[dict]]]:
+        """`ablation/`: the paper's ablation tables on the records, from one file a variant; see `ablation.tables`.
+
+        With a measuring command the proposals are measured as well.
+        """
+        table, predictors, results = self.records(), self.predictors(), {}
+        columns = ["budget_ms", "arch", "predicted_top1", "predicted_latency_ms"]
+        columns += ["measured_top1", "measured_latency_ms"] if self.config.eval.measure_command else []
+        budgets_ms = np.array(self.budgets_ms())
+        for variant in ablation.variants(self.config.generator):
+            path = self.workdir / "ablation" / f"{variant.name}.csv"
+            rows = files.read_csv(path, ()) if path.exists() else []
+            same = [row["budget_ms"] for row in rows] == [f"{budget_ms:g}" for budget_ms in budgets_ms]
+            if not same or not set(columns) <= rows[0].keys():
+                print(f"ablation: {variant.name}", flush=True)
+                found = ablation.run(variant, table, predictors, self.config, budgets_ms, progress=True)
+                rows = [self.row(proposal.budget_ms, proposal, 0) for proposal in found]
+                if self.config.eval.measure_command:
+                    measured = self.measured(np.stack([proposal.choices[0] for proposal in found]))
+                    for row, top1, latency_ms in zip(rows, measured.top1, measured.latency_ms, strict=True):
+                        row |= {"measured_top1": f"{top1:.4f}", "measured_latency_ms": f"{latency_ms:.4g}"}
+                rows = [{column: row[column] for column in columns} for row in rows]
+                files.write_csv(path, rows, columns)
+            results[variant.name] = rows
+        found = ablation.tables(results, self.config.generator)
+        for number, (_, rows) in enumerate(found, 1):
+            workdir.write_history(self.workdir / "ablation" / f"table_{number}.csv", rows)
+        return found
+
+    def figures(self) -> list[pathlib.Path]:
+        """`figures/`: pictures of whatever the run has made so far, as PNG and SVG."""
+        return figures.draw_run(self.workdir)

@@ -1,0 +1,75 @@
+"""The folder of a run, which belongs to one set of settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+
+from pnag_tf import config as config_lib
+from pnag_tf import files
+
+
+class Workdir:
+    """A run's settings and its folder.
+
+    Args:
+      config: the settings; what changes the files of a stage must not change from call to call.
+      workdir: the folder of the run.
+      records_file: measured records to start from instead of a supernet; empty for none.
+    """
+
+    def __init__(self, config: config_lib.Config, workdir: pathlib.Path, records_file: str = ""):
+        self.config, self.workdir, self.records_file = config, workdir, records_file
+
+    def open(self, force: bool = False) -> None:
+        """Makes the folder, or checks that it belongs to the same settings.
+
+        Args:
+          force: start anew: what an earlier run left in the folder is removed.
+
+        Raises:
+          UserError: the folder holds a run with other settings, or something that is no run.
+        """
+        path = self.workdir / "config.json"
+        if force and path.exists():
+            shutil.rmtree(self.workdir)
+        if not path.exists() and self.workdir.exists() and any(self.workdir.iterdir()):
+            raise files.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
+        settings = self._settings()
+        if path.exists():
+            found = files.read_json(path)
+            if not any((self.workdir / made).exists() for made in ("evaluator", "generator", "ablation")):
+                # Nothing there depends on these yet: they may now be what `tune` found.
+                found |= {part: settings[part] for part in ("evaluator", "generator")}
+            if found != settings:
+                difference = next(_differences(settings, found))
+                raise files.UserError(f"{self.workdir} was made with other settings: {difference}; --force starts anew")
+        files.write_json(path, settings)
+
+    def _settings(self) -> dict:
+        """What the files of all stages but `eval` depend on, as JSON gives it back."""
+        settings = dataclasses.asdict(self.config) | {"records_file": self.records_file}
+        for free in ("eval", "method", "tune"):
+            del settings[free]
+        return json.loads(json.dumps(settings))
+
+    @property
+    def has_supernet(self) -> bool:
+        return not self.records_file
+
+
+def write_history(path: pathlib.Path, rows: list[dict]) -> None:
+    """A CSV with every column that any row has."""
+    files.write_csv(path, rows, dict.fromkeys(key for row in rows for key in row))
+
+
+def _differences(expected: dict, found: dict, name: str = ""):
+    """Sentences that name the settings in which two runs differ."""
+    for key in expected:
+        here, there = expected[key], found.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            yield from _differences(here, there, f"{name}{key}.")
+        elif here != there:
+            yield f"{name}{key} is {there} there and {here} here"
