@@ -75,6 +75,16 @@ class Latency:
 
 
 @dataclasses.dataclass(frozen=True)
+class Phone:
+    """Which phone measures, and how, with `device` 'mobile'; see `devices.android.Settings`."""
+
+    serial: str = ""  # as `adb devices` names it; empty = the only one
+    tool: str = ""  # benchmark_model for the phone; empty = what android_benchmark/fetch.sh fetched
+    cpu_mask: str = ""  # cores in hexadecimal; empty = the fastest ones
+    remote_dir: str = "/data/local/tmp"
+
+
+@dataclasses.dataclass(frozen=True)
 class Predictors:
     """Accuracy and latency regressors on the records."""
 
@@ -137,6 +147,7 @@ class Eval:
     """What is made for each requested budget."""
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
+    quantize: tuple[str, ...] = ("float32",)  # kinds of .tflite for each network; float32 is always among them
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
@@ -167,6 +178,7 @@ class Config:
     supernet: Supernet = Supernet()
     measure: Measure = Measure()
     latency: Latency = Latency()
+    phone: Phone = Phone()
     predictors: Predictors = Predictors()
     evaluator: Evaluator = Evaluator()
     generator: Generator = Generator()

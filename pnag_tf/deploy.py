@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from absl import logging
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from pnag_tf import candidates as candidates_lib
 from pnag_tf import config as config_lib
-from pnag_tf import cost, data, devices, export, files, latency_table, network, subnet
+from pnag_tf import cost, data, devices, export, files, latency_table, network, quantization, subnet
 from pnag_tf import space as space_lib
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
@@ -138,24 +139,71 @@ def _measure(
     for finalist in tqdm(finalists, desc="export", unit="network"):
         arch = subnets.net.space.decode(finalist.choices)[0]
         finalist.tflite = export.convert(subnet.extract(subnets.net, arch, finalist.statistics))
-    tflites = [finalist.tflite for finalist in finalists]
-    if known is None:
-        latencies, slowness = measure(tflites), 1.0
-    else:
-        *latencies, now = measure([*tflites, known.tflite])
-        slowness = now.median_ms / known.latency_ms
+    latencies, slowness = _latencies([finalist.tflite for finalist in finalists], measure, known)
     for finalist, latency in zip(finalists, latencies, strict=True):
-        finalist.slowness = slowness
-        finalist.latency = dataclasses.replace(
+        finalist.latency, finalist.slowness = latency, slowness
+
+
+def _latencies(
+    tflites: Sequence[bytes], measure: devices.Measure, known: Reference | None
+) -> tuple[list[devices.Latency], float]:
+    """Latencies at the speed of the reference, and how much longer it took than when the table was made."""
+    if known is None:
+        return measure(tflites), 1.0
+    *latencies, now = measure([*tflites, known.tflite])
+    slowness = now.median_ms / known.latency_ms
+    scaled = [
+        dataclasses.replace(
             latency,
             median_ms=latency.median_ms / slowness,
             p5_ms=latency.p5_ms / slowness,
             p95_ms=latency.p95_ms / slowness,
         )
+        for latency in latencies
+    ]
+    return scaled, slowness
+
+
+def variants(
+    config: config_lib.Config,
+    subnets: subnet.Subnets,
+    splits: data.Splits,
+    measure: devices.Measure,
+    chosen: list[Finalist],
+    known: Reference | None,
+) -> list[list[quantization.Variant]]:
+    """Each chosen network in the kinds of `config.eval.quantize`, float32 first; reads the test images.
+
+    All are measured in one call, float32 anew, so that the kinds of all networks compare. Where float32 is all that is
+    asked for, nothing is measured: the figures are those of `facts`, which has to be called before.
+
+    Args:
+      known: latencies are those at its speed; None leaves them as measured.
+    """
+    if set(config.eval.quantize) <= {"float32"}:
+        return [
+            [
+                quantization.Variant(
+                    "float32", each.tflite, each.test[0], 1.0, each.latency, export.delegation(each.tflite)
+                )
+            ]
+            for each in chosen
+        ]
+    distinct = list({id(finalist): finalist for finalist in chosen}.values())
+    decode, net = subnets.net.space.decode, subnets.net
+    made = quantization.make(
+        [(subnet.extract(net, decode(each.choices)[0], each.statistics), each.tflite) for each in distinct],
+        config.eval.quantize,
+        np.concatenate([np.asarray(images) for images in subnets.calibration])[: quantization.CALIBRATION_IMAGES],
+        lambda: splits.test(config.measure.batch_size),
+        lambda tflites: _latencies(tflites, measure, known)[0],
+    )
+    of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
+    return [of[id(finalist)] for finalist in chosen]
 
 
 def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: Finalist) -> dict:
-    """What is known of a chosen network, as columns; the one place that reads the test images."""
+    """What is known of a chosen network, as columns; with `variants` the one place that reads the test images."""
     arch = config.space.decode(finalist.choices)[0]
     if finalist.test is None:
         test = splits.test(config.measure.batch_size)
@@ -174,10 +222,29 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
     }
 
 
-def write(path: pathlib.Path, row: dict, finalist: Finalist, config: config_lib.Config, splits: data.Splits) -> None:
-    """Writes `<path>.tflite`, and `<path>.json` with all that an application needs to use it."""
-    with files.replacing(path.with_name(path.name + ".tflite")) as beside:
-        beside.write_bytes(finalist.tflite)
+def write(
+    path: pathlib.Path,
+    row: dict,
+    finalist: Finalist,
+    config: config_lib.Config,
+    splits: data.Splits,
+    kinds: Sequence[quantization.Variant],
+) -> list[dict]:
+    """Writes `<path>.tflite`, and `<path>.json` with all that an application needs to use it.
+
+    Kinds other than float32 are written to `<path>_<kind>.tflite`; those that an earlier network left there go.
+
+    Returns:
+      What is known of each kind, as columns, the file's name among them; `variants` of the JSON.
+    """
+    facts_of = []
+    for variant in kinds:
+        file = _tflite(path, variant.quantization)
+        with files.replacing(file) as beside:
+            beside.write_bytes(variant.tflite)
+        facts_of.append(variant.facts() | {"file": file.name})
+    for kind in set(export.QUANTIZATIONS) - {variant.quantization for variant in kinds}:
+        _tflite(path, kind).unlink(missing_ok=True)
     info = splits.info
     description = row | {
         "device": finalist.latency.device,
@@ -185,5 +252,11 @@ def write(path: pathlib.Path, row: dict, finalist: Finalist, config: config_lib.
         "class_names": info.class_names,
         "mean": info.mean,
         "std": info.std,
+        "variants": facts_of,
     }
     files.write_json(path.with_name(path.name + ".json"), description)
+    return facts_of
+
+
+def _tflite(path: pathlib.Path, kind: str) -> pathlib.Path:
+    return path.with_name(path.name + ("" if kind == "float32" else f"_{kind}") + ".tflite")

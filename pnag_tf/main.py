@@ -17,7 +17,8 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
 
     tf.config.list_logical_devices()
 
-from pnag_tf import data, presets, stages, tuning
+from pnag_tf import config as config_lib
+from pnag_tf import data, export, presets, stages, tuning
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
@@ -25,9 +26,17 @@ flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default"
 flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
 flags.DEFINE_string("data_dir", "", "the image folder, or TFDS's data directory")
-flags.DEFINE_string("device", "", "whose latency counts; cpu measures on this machine")
+flags.DEFINE_string("device", "", "whose latency counts: cpu (this machine) or mobile (a phone, over adb)")
+flags.DEFINE_integer("threads", 0, "of the interpreter; the preset's where 0")
+flags.DEFINE_string("serial", "", "for --device=mobile: the phone, as `adb devices` names it; needed with several")
+flags.DEFINE_string("benchmark_tool", "", "... benchmark_model for it; by default what android_benchmark/fetch.sh got")
+flags.DEFINE_string("cpu_mask", "", "... cores in hexadecimal such as f0; by default the fastest ones")
+flags.DEFINE_string("remote_dir", config_lib.Phone().remote_dir, "... folder on the phone to work in")
 flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each network)")
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
+flags.DEFINE_list(
+    "quantize", ["float32"], f"kinds of .tflite: {', '.join(export.QUANTIZATIONS)}; float32 is always made"
+)
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
@@ -49,6 +58,9 @@ def main(argv: list[str]) -> int:
         made = run.make(stage)
         if stage == "eval":
             _print_table(made)
+            if run.variants:
+                print()
+                _print_table(run.variants)
         for title, rows in made if stage == "ablation" else ():
             print(f"\n{title}")
             _print_table(rows)
@@ -80,13 +92,18 @@ def _config():
     config = presets.preset(_choose("preset", FLAGS.preset, presets.NAMES))
     _choose("method", FLAGS.method, ("pnag", *stages.METHODS))
     # Without records the latency is measured here; a records file may hold another device's.
-    _choose("device", device := FLAGS.device or "cpu", ("cpu", "gpu", "mobile") if FLAGS.records else ("cpu",))
+    devices = ("cpu", "gpu", "mobile") if FLAGS.records else ("cpu", "mobile")
+    device = _choose("device", FLAGS.device or "cpu", devices)
     images = dataclasses.replace(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
     )
     latency = config.latency
     if FLAGS.latency:
         latency = dataclasses.replace(latency, source=_choose("latency", FLAGS.latency, ("table", "measured")))
+    if FLAGS["threads"].present:
+        if FLAGS.threads < 1:
+            raise files.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
+        latency = dataclasses.replace(latency, threads=FLAGS.threads)
     backbone = config.backbone
     if not FLAGS.records:
         backbone = dataclasses.replace(backbone, classes=data.describe(images, FLAGS.seed).classes)
@@ -96,10 +113,12 @@ def _config():
         config,
         data=images,
         latency=latency,
+        phone=config_lib.Phone(FLAGS.serial, FLAGS.benchmark_tool, FLAGS.cpu_mask, FLAGS.remote_dir),
         backbone=backbone,
         eval=dataclasses.replace(
             config.eval,
             budgets=tuple(_budget(text) for text in FLAGS.budgets),
+            quantize=_kinds(),
             rounds=FLAGS.rounds,
             measure_command=FLAGS.measure_command,
         ),
@@ -117,6 +136,15 @@ def _budget(text: str) -> float:
     if not 0 < budget_ms < float("inf"):
         raise files.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
     return budget_ms
+
+
+def _kinds() -> tuple[str, ...]:
+    """The kinds of .tflite to make, float32 first."""
+    asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
+    kinds = tuple(dict.fromkeys(("float32", *asked)))
+    if FLAGS.records and len(kinds) > 1:
+        raise files.UserError(f"--quantize={','.join(FLAGS.quantize)} with --records: there is no network to export")
+    return kinds
 
 
 def _print_table(rows: list[dict]) -> None:

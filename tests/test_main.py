@@ -42,7 +42,7 @@ def _write_png(path, level):
         ({"records": "nowhere.csv"}, "cannot read records nowhere.csv: No such file"),
         ({"tuned": "nowhere.json", "records": "x.csv"}, "cannot read nowhere.json: No such file"),
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
-        ({"device": "mobile"}, "--device=mobile; choose from cpu"),
+        ({"device": "gpu"}, "--device=gpu; choose from cpu, mobile"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):

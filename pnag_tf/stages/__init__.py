@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from pnag_tf.stages import deploying, studying
 
-NAMES = ("supernet", "records", "predictors", "evaluator", "generator", "eval", "tune", "ablation", "figures")
+NAMES = ("supernet", "latency_table", "records", "predictors", "evaluator", "generator", "eval")  # the road ...
+NAMES += ("tune", "ablation", "figures")  # ... and what stands beside it
 METHODS = deploying.METHODS
 
 

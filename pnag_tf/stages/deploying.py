@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pnag_tf import baselines, deploy, files, rounds, search, tuning
@@ -19,7 +21,13 @@ METHODS = {
 
 
 class Deploying(searching.Searching):
-    """From a generator, or a method that PNAG is compared with, to networks."""
+    """From a generator, or a method that PNAG is compared with, to networks.
+
+    Attributes:
+      variants: after `eval`, what is known of each kind of each network where more than float32 was asked for.
+    """
+
+    variants: Sequence[dict] = ()
 
     def eval(self) -> list[dict]:
         """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
@@ -39,13 +47,28 @@ class Deploying(searching.Searching):
                 | deploy.facts(self.config, self.subnets, self.splits, finalist)
                 for asked, finalist in zip(proposals, deployed, strict=True)
             ]
-            for row, finalist in zip(rows, deployed, strict=True):
+            written = {}
+            made = deploy.variants(self.config, self.subnets, self.splits, self.measure(), deployed, known)
+            for row, finalist, kinds in zip(rows, deployed, made, strict=True):
                 path = self.workdir / "deploy" / f"{self.config.device}_{row['budget_ms']}"
-                deploy.write(path, row, finalist, self.config, self.splits)
+                written[row["budget_ms"]] = deploy.write(path, row, finalist, self.config, self.splits, kinds)
+            self._keep_variants(written)
         else:
             rows = [self.row(found.budget_ms, found, 0) for found in proposals]
         files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, rows[0])
         return rows
+
+    def _keep_variants(self, written: dict[str, list[dict]]) -> None:
+        """`deploy/quantized_<device>.csv`: the kinds of every network in `deploy` that has more than float32."""
+        path = self.workdir / "deploy" / f"quantized_{self.config.device}.csv"
+        rows = [{"budget_ms": budget} | facts for budget, kinds in written.items() for facts in kinds]
+        self.variants = rows if set(self.config.eval.quantize) - {"float32"} else ()
+        earlier = files.read_csv(path, ()) if path.exists() else []
+        kept = [row for row in earlier if row["budget_ms"] not in written]
+        if kept or self.variants:
+            files.write_csv(path, [*kept, *self.variants], rows[0])
+        else:
+            path.unlink(missing_ok=True)
 
     def _proposals(self) -> list[candidates_lib.Candidates]:
         """What the method proposes for each budget, the best predicted first."""

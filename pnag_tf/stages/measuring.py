@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
 
@@ -9,9 +10,9 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from pnag_tf import data, export, files, latency_table, shrinking, subnet
+from pnag_tf import data, devices, export, files, latency_table, shrinking, subnet
 from pnag_tf import records as records_lib
-from pnag_tf.devices import host
+from pnag_tf.devices import android, host
 from pnag_tf.stages import workdir
 
 WRITE_EVERY = 10  # records between two writes of the unfinished table
@@ -46,8 +47,10 @@ class Measuring(workdir.Workdir):
         return records_lib.read(path, config.space)
 
     def latency_table(self) -> latency_table.LatencyTable:
-        """`latency_table.json`: the blocks of the space, timed on this machine."""
+        """`latency_table.json`: the blocks of the space, timed on the run's device."""
         path, config = self.workdir / "latency_table.json", self.config
+        if not self.has_supernet:
+            raise files.UserError("--stage=latency_table: with --records the latencies are given")
         if path.exists():
             return latency_table.load(path, config.space, config.backbone, self._device())
         bars: dict[str, tqdm] = {}
@@ -65,11 +68,20 @@ class Measuring(workdir.Workdir):
             bar.close()
         return table
 
-    def measure(self):
+    def measure(self) -> devices.Measure:
+        """How networks are timed on the run's device."""
+        if self.config.device == "mobile":
+            journal = self.workdir / "phone.jsonl"
+            return functools.partial(android.measure, settings=self._phone(), journal=journal)
         return functools.partial(host.measure, threads=self.config.latency.threads)
 
     def _device(self) -> str:
+        if self.config.device == "mobile":
+            return android.describe(self._phone())
         return host.describe(self.config.latency.threads)
+
+    def _phone(self) -> android.Settings:
+        return android.Settings(threads=self.config.latency.threads, **dataclasses.asdict(self.config.phone))
 
     def _measure_records(self, path: pathlib.Path) -> None:
         """Draws architectures and measures them; goes on from an unfinished table.
