@@ -18,7 +18,7 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
     tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, export, presets, stages, tuning
+from pnag_tf import data, export, ofa, presets, stages, tuning
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
@@ -37,6 +37,7 @@ flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list(
     "quantize", ["float32"], f"kinds of .tflite: {', '.join(export.QUANTIZATIONS)}; float32 is always made"
 )
+flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
@@ -52,7 +53,8 @@ def main(argv: list[str]) -> int:
             raise files.UserError(f"expected flags only, found '{argv[1]}'")
         config = _config()
         _choose("stage", FLAGS.stage, (*stages.NAMES, "all"))
-        run = stages.Run(config, pathlib.Path(FLAGS.workdir or f"runs/{config.preset}"), FLAGS.records)
+        workdir = pathlib.Path(FLAGS.workdir or f"runs/{config.preset}")
+        run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet)
         run.open(FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         made = run.make(stage)
@@ -104,9 +106,20 @@ def _config():
         if FLAGS.threads < 1:
             raise files.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
         latency = dataclasses.replace(latency, threads=FLAGS.threads)
-    backbone = config.backbone
+    space, backbone = config.space, config.backbone
+    if FLAGS.supernet:
+        if FLAGS.records:
+            raise files.UserError("expected either --supernet or --records, found both")
+        space, backbone = ofa.describe(FLAGS.supernet)
+        if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
+            images = dataclasses.replace(images, class_subset=0)
     if not FLAGS.records:
-        backbone = dataclasses.replace(backbone, classes=data.describe(images, FLAGS.seed).classes)
+        classes = data.describe(images, FLAGS.seed).classes
+        if FLAGS.supernet and classes != backbone.classes:
+            raise files.UserError(
+                f"--supernet={FLAGS.supernet}: tells {backbone.classes} classes apart; the images have {classes}"
+            )
+        backbone = dataclasses.replace(backbone, classes=classes)
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
     return dataclasses.replace(
@@ -114,6 +127,7 @@ def _config():
         data=images,
         latency=latency,
         phone=config_lib.Phone(FLAGS.serial, FLAGS.benchmark_tool, FLAGS.cpu_mask, FLAGS.remote_dir),
+        space=space,
         backbone=backbone,
         eval=dataclasses.replace(
             config.eval,

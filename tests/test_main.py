@@ -42,6 +42,8 @@ def _write_png(path, level):
         ({"records": "nowhere.csv"}, "cannot read records nowhere.csv: No such file"),
         ({"tuned": "nowhere.json", "records": "x.csv"}, "cannot read nowhere.json: No such file"),
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
+        ({"supernet": "nowhere.keras"}, "nowhere.keras"),
+        ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
         ({"device": "gpu"}, "--device=gpu; choose from cpu, mobile"),
     ],
 )
@@ -156,3 +158,19 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
     assert rows[1].endswith(",0.9000,1.5")
     assert _run(measure_command="false") == 0  # the round is over: nothing is measured again
+
+
+def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):
+    path = tmp_path / "given.keras"
+    supernet.save(path)
+    for folder, classes in (("two", "ab"), ("ten", "abcdefghij")):
+        for name in classes:
+            for number in range(8):
+                _write_png(tmp_path / f"{folder}/{name}/{number}.png", 30 * number)
+    flags = {"preset": "tiny", "dataset": "folder", "stage": "supernet", "supernet": str(path)}
+    flags["workdir"] = str(tmp_path / "run")
+    assert _run(**flags, data_dir=str(tmp_path / "two")) == 2
+    assert "tells 10 classes apart; the images have 2" in capsys.readouterr().err
+    assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
+    assert not (tmp_path / "run/supernet").exists()
+    assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from pnag_tf import data, devices, export, files, latency_table, shrinking, subnet
+from pnag_tf import data, devices, export, files, latency_table, ofa, shrinking, subnet
 from pnag_tf import records as records_lib
 from pnag_tf.devices import android, host
 from pnag_tf.stages import workdir
@@ -31,9 +31,11 @@ class Measuring(workdir.Workdir):
         return subnet.Subnets(self.supernet(), list(shrinking.calibration_batches(self.config, self.splits)))
 
     def supernet(self) -> keras.Model:
-        """`supernet/`: the trained supernet."""
+        """`supernet/`: the trained supernet; or the one that the user gave."""
         if not self.has_supernet:
             raise files.UserError("--stage=supernet: with --records there is no supernet to train")
+        if self.supernet_file:
+            return ofa.load(self.supernet_file)
         return shrinking.train(self.config, self.splits, self.workdir / "supernet")
 
     def records(self) -> records_lib.Records:

@@ -18,10 +18,14 @@ class Workdir:
       config: the settings; what changes the files of a stage must not change from call to call.
       workdir: the folder of the run.
       records_file: measured records to start from instead of a supernet; empty for none.
+      supernet_file: a saved supernet to use instead of training one; empty for none.
     """
 
-    def __init__(self, config: config_lib.Config, workdir: pathlib.Path, records_file: str = ""):
-        self.config, self.workdir, self.records_file = config, workdir, records_file
+    def __init__(
+        self, config: config_lib.Config, workdir: pathlib.Path, records_file: str = "", supernet_file: str = ""
+    ):
+        self.config, self.workdir = config, workdir
+        self.records_file, self.supernet_file = records_file, supernet_file
 
     def open(self, force: bool = False) -> None:
         """Makes the folder, or checks that it belongs to the same settings.
@@ -50,7 +54,10 @@ class Workdir:
 
     def _settings(self) -> dict:
         """What the files of all stages but `eval` depend on, as JSON gives it back."""
-        settings = dataclasses.asdict(self.config) | {"records_file": self.records_file}
+        settings = dataclasses.asdict(self.config) | {
+            "records_file": self.records_file,
+            "supernet_file": self.supernet_file,
+        }
         for free in ("eval", "method", "tune"):
             del settings[free]
         return json.loads(json.dumps(settings))
