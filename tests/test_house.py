@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "pnag_tf"
 FLOORS = {
     0: ("space", "pareto", "backbone", "files", "config", "terminal"),
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
-    2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator"),
+    2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "zoo"),
     3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export", "ofa"),
     4: ("ablation", "devices", "latency_table", "quantization", "tuning"),
     5: ("compare", "deploy", "figures", "presets", "report"),
