@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from absl.testing import flagsaver
 
-from pnag_tf import candidates, config, data, deploy, export, files, main, presets, quantization
+from pnag_tf import candidates, config, data, deploy, export, files, main, presets, quantization, subnet
 from pnag_tf import stages as stages_lib
 from pnag_tf.devices import Latency
 
@@ -36,8 +36,21 @@ def batches(model, images):
 
 
 @pytest.fixture(scope="module")
-def made(model, batches, images):
-    return quantization.make([(model, export.convert(model))], ("float16", "int8"), images, lambda: batches, _measure)
+def chosen(space, subnets):
+    """The same network, `model`, for two budgets, and another for the third."""
+    finalists = []
+    for choices in (space.smallest(), space.sample(np.random.default_rng(0), 1)[0]):
+        found = candidates.Candidates(9.0, choices[None], np.array([0.5]), np.array([1.0]))
+        statistics = subnets.statistics(choices)
+        tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
+        latency = Latency(1.0, 1.0, 1.0, 1, "test")
+        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, 1.0, (0.25, 0.5)))
+    return [finalists[0], finalists[0], finalists[1]]
+
+
+@pytest.fixture(scope="module")
+def made(model, chosen, batches, images):
+    return quantization.make([(model, chosen[0].tflite)], ("float16", "int8"), images, lambda: batches, _measure)
 
 
 def _measure(tflites):
@@ -59,11 +72,11 @@ def test_every_kind_has_its_figures_and_float32_is_the_first(made):
     assert int8.facts()["outside_xnnpack"].startswith("HARD_SWISH:")
 
 
-def test_judge_tells_a_wrong_network_from_a_right_one(space, subnets, model, batches):
-    networks = (model, subnets.extract(space.largest()))
-    (right, same), (wrong, agreement) = quantization.judge([export.convert(net) for net in networks], batches)
+def test_judge_tells_a_wrong_network_from_a_right_one(subnets, chosen, batches):
+    (right, same), (wrong, agreement) = quantization.judge([chosen[0].tflite, chosen[2].tflite], batches)
     assert (right, same) == (0.75, 1)
-    expected = np.concatenate([networks[1](images).numpy().argmax(-1) for images, _ in batches])
+    other = subnets.extract(chosen[2].choices)
+    expected = np.concatenate([other(images).numpy().argmax(-1) for images, _ in batches])
     assert wrong == np.mean(expected == np.concatenate([labels for _, labels in batches]))
     assert wrong < right and agreement < 0.9
 
@@ -81,20 +94,6 @@ def test_a_split_is_told_once_a_kind_with_what_it_costs(made):
 
 
 # ---- from finalists to files -----------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def chosen(subnets):
-    """The same network for two budgets, and a third."""
-    finalists = []
-    for choices in (subnets.net.space.smallest(), subnets.net.space.largest()):
-        found = candidates.Candidates(9.0, choices[None], np.array([0.5]), np.array([1.0]))
-        statistics = subnets.statistics(choices)
-        model = deploy.subnet.extract(subnets.net, subnets.net.space.decode(choices)[0], statistics)
-        tflite = export.convert(model)
-        latency = Latency(1.0, 1.0, 1.0, 1, "test")
-        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, 1.0, (0.25, 0.5)))
-    return [finalists[0], finalists[0], finalists[1]]
 
 
 @pytest.fixture
