@@ -7,7 +7,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 
@@ -479,42 +478,3 @@ def test_whatever_ends_the_command_line_ends_the_run_on_the_phone(phone, models,
     if how != "SIGKILL":
         assert (process.returncode, out, err) == (130, "", "stopped; nothing is left on the phone\n")
     assert not left(phone)
-
-
-# ---- the pipeline --------------------------------------------------------------------------------------------------
-
-
-@heavy
-@pytest.mark.timeout(900)
-def test_the_whole_road_with_a_phone_as_the_device(phone, tmp_path):
-    """From images to networks that keep their budgets on the phone, and nothing left there.
-
-    The records are measured one by one: the tool counts microseconds, too coarse for blocks as small as the preset's.
-    """
-    tool, run = adb_daemon.write_tool(tmp_path / "benchmark_model"), tmp_path / "run"
-    images = tmp_path / "images"
-    write_images(images)
-    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--device=mobile", "--latency=measured"]
-    command += [f"--workdir={run}", f"--serial={phone.address}", f"--benchmark_tool={tool}"]
-    command += ["--dataset=folder", f"--data_dir={images}", "--stage=eval"]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert found.returncode == 0, found.stderr[-2000:]
-    rows = files.read_csv(run / "eval/pnag.csv", ("budget_ms", "latency_ms", "test_top1"))
-    assert len(rows) == 5
-    for row in rows:
-        assert (run / f"deploy/mobile_{row['budget_ms']}.tflite").exists()
-        assert "Pixel 4" in files.read_json(run / f"deploy/mobile_{row['budget_ms']}.json")["device"]
-    assert not left(phone)
-
-
-def write_images(folder):
-    """Two classes that a glance tells apart, 60 images each."""
-    import numpy as np
-    import tensorflow as tf
-
-    rng = np.random.default_rng(0)
-    for name, level in (("dark", 60), ("light", 190)):
-        (folder / name).mkdir(parents=True)
-        for number in range(60):
-            pixels = np.clip(rng.normal(level, 30, (16, 16, 3)), 0, 255).astype("uint8")
-            tf.io.write_file(str(folder / name / f"{number}.png"), tf.io.encode_png(pixels))
