@@ -194,7 +194,7 @@ def variants(
     made = quantization.make(
         [(subnet.extract(net, decode(each.choices)[0], each.statistics), each.tflite) for each in distinct],
         config.eval.quantize,
-        np.concatenate([np.asarray(images) for images in subnets.calibration])[: quantization.CALIBRATION_IMAGES],
+        np.concatenate([np.asarray(images) for images in subnets.calibration]),
         lambda: splits.test(config.measure.batch_size),
         lambda tflites: _latencies(tflites, measure, known)[0],
     )

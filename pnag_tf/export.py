@@ -23,6 +23,7 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -214,19 +215,24 @@ def _finite(who: str, outputs: np.ndarray, inputs: str) -> None:
         raise ExportError(f"{who} answers NaN or infinity to {inputs}")
 
 
-def _converter(
-    model: keras.Model, shape: tuple[int, ...], quantization: str, representative: np.ndarray | None
-) -> tf.lite.TFLiteConverter:
+def frozen(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
+    """The model's inference as operations of a caller's graph, with the weights as constants in it."""
     trainable = [keras.ops.convert_to_numpy(variable) for variable in model.trainable_variables]
     other = [keras.ops.convert_to_numpy(variable) for variable in model.non_trainable_variables]
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32, name="images")], autograph=False)
-    def answer(x):
-        outputs, _ = model.stateless_call(
-            [tf.constant(value) for value in trainable], [tf.constant(value) for value in other], x, training=False
-        )
-        return outputs
+    def answer(images):
+        constants = [[tf.constant(value) for value in values] for values in (trainable, other)]
+        return model.stateless_call(*constants, images, training=False)[0]
 
+    return answer
+
+
+def _converter(
+    model: keras.Model, shape: tuple[int, ...], quantization: str, representative: np.ndarray | None
+) -> tf.lite.TFLiteConverter:
+    answer = tf.function(
+        frozen(model), input_signature=[tf.TensorSpec(shape, tf.float32, name="images")], autograph=False
+    )
     converter = tf.lite.TFLiteConverter.from_concrete_functions([answer.get_concrete_function()], tf.Module())
     if quantization != "float32":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

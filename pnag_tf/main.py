@@ -69,8 +69,7 @@ def main(argv: list[str]) -> int:
         print(f"{stage}: done, see {run.workdir}")
         return 0
     except files.UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return terminal.fail(error)
     except FloatingPointError as error:  # a loss became NaN: nothing the user typed is wrong
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Keeps what C++ libraries write to the terminal off it; imports nothing that itself writes there."""
+"""What goes to the terminal: errors in one line, and nothing of C++ libraries; imports nothing that writes there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from absl import flags
 
 
 @contextlib.contextmanager
@@ -30,3 +32,21 @@ def quiet() -> Iterator[None]:
             for number, original in zip((1, 2), saved, strict=True):
                 os.dup2(original, number)
                 os.close(original)
+
+
+def fail(error: object, who: str = "error") -> int:
+    """Prints what is wrong in one line on stderr; returns the exit code for what a user can mend."""
+    print(f"{who}: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def flags_parser(who: str = "error") -> Callable[[list[str]], list[str]]:
+    """For `absl.app.run`: an unknown or unusable flag is one line and exit code 2, not a page of help."""
+
+    def parse(argv: list[str]) -> list[str]:
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            sys.exit(fail(error, who))
+
+    return parse

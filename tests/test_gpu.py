@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from pnag_tf import files, latency_table, network
-from pnag_tf.devices import gpu
+from pnag_tf.devices import gpu, turns
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def test_latencies_are_those_of_the_clock_and_a_slower_network_is_slower(models,
     small, large = gpu.measure(models, allow_cpu=True, progress=lambda done, total: seen.append((done, total)))
     for latency in (small, large):
         assert 0 < latency.p5_ms <= latency.median_ms <= latency.p95_ms
-        assert latency.runs >= gpu.MIN_ROUNDS * gpu.MIN_SAMPLES_PER_SLICE
+        assert latency.runs >= turns.MIN_ROUNDS * turns.MIN_SAMPLES_PER_SLICE
         assert latency.device == gpu.describe(allow_cpu=True)
     assert "CPU, for a test" in small.device and "batch 64" in small.device
     assert large.median_ms > small.median_ms
     assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
-    assert gpu.MIN_ROUNDS <= len(seen) <= gpu.MAX_ROUNDS == seen[0][1]
+    assert turns.MIN_ROUNDS <= len(seen) <= turns.MAX_ROUNDS == seen[0][1]
     # Keras's own way of running a batch is no other order of magnitude.
     images = tf.random.normal((64, *models[1].inputs[0].shape[1:]))
     predict = tf.function(lambda x: models[1](x, training=False))

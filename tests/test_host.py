@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from pnag_tf import export, files, latency_table, network
-from pnag_tf.devices import host
+from pnag_tf.devices import host, turns
 
 
 @pytest.fixture(scope="module")
@@ -19,10 +19,10 @@ def test_latencies_are_positive_ordered_and_counted(tflites):
     small, large = host.measure(tflites, progress=lambda done, total: seen.append((done, total)))
     for latency in (small, large):
         assert 0 < latency.p5_ms <= latency.median_ms <= latency.p95_ms
-        assert latency.runs >= host.MIN_ROUNDS * host.MIN_SAMPLES_PER_SLICE
+        assert latency.runs >= turns.MIN_ROUNDS * turns.MIN_SAMPLES_PER_SLICE
     assert large.median_ms > 2 * small.median_ms
     assert [done for done, _ in seen] == list(range(1, len(seen) + 1))
-    assert host.MIN_ROUNDS <= len(seen) <= host.MAX_ROUNDS == seen[0][1]
+    assert turns.MIN_ROUNDS <= len(seen) <= turns.MAX_ROUNDS == seen[0][1]
 
 
 def test_paths_and_contents_are_both_taken_and_the_device_is_described(tflites, tmp_path):

@@ -13,6 +13,8 @@ import sys
 
 from absl import app, flags
 
+from pnag_tf import terminal
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios")
 flags.DEFINE_string("model", None, "a saved Keras model, in place of --arch")
@@ -25,9 +27,7 @@ flags.DEFINE_integer("stem_stride", 2, "of --arch", lower_bound=1, upper_bound=2
 
 def main(argv):
     if len(argv) > 1:
-        _fail(f"unexpected argument {argv[1]}")
-    from pnag_tf import terminal
-
+        sys.exit(terminal.fail(f"unexpected argument {argv[1]}", "convert"))
     with terminal.quiet():  # here, not at the top: TensorFlow takes seconds to import, and --help should not
         from pnag_tf import export, files
 
@@ -42,7 +42,7 @@ def main(argv):
         print(f"XNNPACK takes {'all' if export.delegated(tflite) else 'only part'} of the graph")
         print(f"difference to Keras: {export.check_parity(model, tflite):.1e} of the largest output")
     except (files.UserError, export.ExportError, OSError) as error:
-        _fail(error)
+        sys.exit(terminal.fail(error, "convert"))
 
 
 def _model():
@@ -64,17 +64,5 @@ def _model():
         raise files.UserError(str(error).strip().splitlines()[0]) from None
 
 
-def _parse_flags(argv):
-    try:
-        return FLAGS(argv)
-    except flags.Error as error:
-        _fail(error)
-
-
-def _fail(error):
-    print(f"convert: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(2)
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=terminal.flags_parser("convert"))

@@ -31,7 +31,7 @@ def main(argv):
         with files.replacing(out) as beside:
             net.save(beside)
     except (files.UserError, OSError) as error:
-        _fail(error)
+        sys.exit(terminal.fail(error, "import_ofa"))
     parameters = sum(weight.shape.num_elements() for weight in net.trainable_variables)
     print(
         f"{out}: {tensors} tensors, {parameters:,} parameters, width multiplier {net.backbone.width_multiplier}, "
@@ -76,17 +76,5 @@ def _supernet(path, state):
     return net, sum(not name.endswith(ofa.UNUSED) for name in state)
 
 
-def _parse_flags(argv):
-    try:
-        return FLAGS(argv)
-    except flags.Error as error:
-        _fail(error)
-
-
-def _fail(error):
-    print(f"import_ofa: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(2)
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=terminal.flags_parser("import_ofa"))

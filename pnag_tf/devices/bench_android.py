@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from pnag_tf import files
+from pnag_tf import files, terminal
 from pnag_tf.devices import android, journal
 
 DEFAULTS = android.Settings()
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
             _write(records)
         return 0
     except (files.UserError, OSError) as error:
-        return _fail(error)
+        return terminal.fail(error)
     except KeyboardInterrupt:
         print("stopped; nothing is left on the phone", file=sys.stderr)
         return 130
@@ -133,17 +133,5 @@ def _settings() -> android.Settings:
     )
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
-    try:
-        return FLAGS(argv)
-    except flags.Error as error:
-        sys.exit(_fail(error))
-
-
-def _fail(error: Exception) -> int:
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse_flags)
+    app.run(main, flags_parser=terminal.flags_parser())

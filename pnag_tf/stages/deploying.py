@@ -90,12 +90,12 @@ class Deploying(searching.Searching):
         path, method = self.workdir / "eval" / "samples.csv", self.config.method
         columns = ("method", "budget_ms", "latency_ms", "top1")
         rows = [row for row in files.read_csv(path, columns) if row["method"] != method] if path.exists() else []
+        predictors, made = self.predictors(), self.generator() if method == "pnag" else None
         for proposal in proposals:
             choices = proposal.choices
-            if method == "pnag":
-                asked = [proposal.budget_ms]
-                choices = self.generator().sample(asked, self.config.eval.samples, self.config.seed + 1)[0][0]
-            top1, _, latency_ms = self.predictors().predict(choices)
+            if made is not None:
+                choices = made.sample([proposal.budget_ms], self.config.eval.samples, self.config.seed + 1)[0][0]
+            top1, _, latency_ms = predictors.predict(choices)
             rows += [
                 dict(zip(columns, (method, f"{proposal.budget_ms:g}", f"{ms:.6g}", f"{accuracy:.4f}"), strict=True))
                 for ms, accuracy in zip(latency_ms, top1, strict=True)

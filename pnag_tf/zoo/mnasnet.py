@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 from pnag_tf.backbone import make_divisible
@@ -25,8 +26,7 @@ STAGES = (
 def network(width_multiplier: float) -> bottlenecks.Network:
     """The multiplier widens everything but the head, as in the definition."""
     stages = tuple(
-        Stage(make_divisible(stage.channels * width_multiplier), stage.stride, stage.layers, stage.squeeze)
-        for stage in STAGES
+        dataclasses.replace(stage, channels=make_divisible(stage.channels * width_multiplier)) for stage in STAGES
     )
     return bottlenecks.Network(make_divisible(32 * width_multiplier), stages, 1280, "relu", 1e-3, symmetric=False)
 
