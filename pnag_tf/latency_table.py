@@ -171,7 +171,7 @@ def fit(sums_ms: np.ndarray, network_ms: np.ndarray) -> tuple[float, float, floa
         raise files.UserError(f"latency table: expected at least 3 calibration networks, found {len(sums_ms)}")
     powers = np.stack([np.ones_like(sums_ms), sums_ms, sums_ms**2], axis=1)
     solution = _least_relative_errors(powers, network_ms)
-    if solution[2] < 0:
+    if solution[2] < 0 or solution[1] <= 0:  # a curve through few and noisy networks may fall where none of them lies
         solution = np.append(_least_relative_errors(powers[:, :2], network_ms), 0.0)
     if not (np.isfinite(solution).all() and solution[1] > 0):
         raise files.UserError("latency table: slower blocks did not make slower networks; the machine is too busy")

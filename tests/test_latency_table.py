@@ -69,6 +69,13 @@ def test_fit_has_no_negative_curvature():
     assert scale > 0 and curvature == 0
 
 
+def test_fit_takes_a_line_where_a_curve_would_fall_below_the_networks():
+    """Four small networks of one run: slower blocks did make slower networks."""
+    sums, latency = np.array([0.00711, 0.00945, 0.01567, 0.02007]), np.array([0.00904, 0.0114, 0.01409, 0.01868])
+    offset, scale, curvature = latency_table.fit(sums, latency)
+    assert (offset, scale, curvature) == pytest.approx((0.00377, 0.742, 0.0), rel=0.01)
+
+
 def test_fit_refuses_what_tells_nothing():
     with pytest.raises(files.UserError, match="did not make slower networks"):
         latency_table.fit(np.array([1.0, 2, 3]), np.array([3.0, 2, 1]))
