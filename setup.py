@@ -15,10 +15,12 @@ setuptools.setup(
     description="Pareto-aware Neural Architecture Generator: image classifiers for any latency budget",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["pnag_tf", "pnag_tf.*"]),
+    package_data={"pnag_tf": ["templates/*"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.20",
         "tensorflow-datasets>=4.9",
+        "Jinja2",
         "importlib_resources",  # TFDS 4.9 imports it without asking for it
         "keras>=3.10",
         "keras-tuner>=1.4",

@@ -8,7 +8,6 @@ Two backbones: width 1.0 at 224 px with 1000 classes, and the demo's, width 0.5 
 """
 
 import argparse
-import functools
 import os
 import sys
 import tempfile
@@ -51,10 +50,10 @@ def run(name, backbone, args):
         last = now
 
     settings = config.Latency(threads=args.threads, check_networks=args.networks)
-    measure = functools.partial(host.measure, threads=args.threads)
+    device = host.device(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         table = latency_table.measure_table(
-            space_lib.SearchSpace(), backbone, measure, settings, np.random.default_rng(0), f"{folder}/t.json", progress
+            space_lib.SearchSpace(), backbone, device, settings, np.random.default_rng(0), f"{folder}/t.json", progress
         )
     print(f"{name}: {judge(table.check)}")
     uniform = args.networks - args.networks // 2

@@ -69,7 +69,9 @@ class Latency:
     """How latency is measured on a device."""
 
     source: str = "table"  # 'table' (sum over blocks, calibrated on whole networks) or 'measured' (each network)
-    threads: int = 1
+    threads: int = 1  # of the interpreter on a CPU
+    gpu_batch: int = 64  # images in one call of a GPU; its latencies are those of a batch
+    allow_cpu: bool = False  # take the CPU for the GPU where there is none: tells nothing of a GPU
     calibration_networks: int = 12  # whole networks that calibrate the table
     check_networks: int = 6  # other whole networks that its error is reported on
 
@@ -147,7 +149,7 @@ class Eval:
     """What is made for each requested budget."""
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
-    quantize: tuple[str, ...] = ("float32",)  # kinds of .tflite for each network; float32 is always among them
+    quantize: tuple[str, ...] = ()  # kinds of .tflite that are made of each network beside float32
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement

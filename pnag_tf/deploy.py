@@ -26,7 +26,7 @@ class Finalist:
       found, place: where it was proposed.
       statistics: recalibrated batch norm, float32 [2, channels].
       top1: on the whole validation set.
-      tflite: the exported network.
+      exported: the content of its file, as the device runs it.
       latency: as measured, at the speed of the reference.
       slowness: how much longer the reference took than when the latency table was made.
       test: top-1 and top-5 on the test images.
@@ -36,7 +36,7 @@ class Finalist:
     place: int
     statistics: np.ndarray | None = None
     top1: float | None = None
-    tflite: bytes | None = None
+    exported: bytes | None = None
     latency: devices.Latency | None = None
     slowness: float | None = None
     test: tuple[float, float] | None = None
@@ -58,22 +58,22 @@ class Reference:
     the latency table was made, tells by how much.
     """
 
-    tflite: bytes
+    exported: bytes
     latency_ms: float
 
 
-def reference(config: config_lib.Config, table: latency_table.LatencyTable) -> Reference:
+def reference(config: config_lib.Config, table: latency_table.LatencyTable, device: devices.Device) -> Reference:
     """The reference network of a latency table, exported anew."""
     known = table.reference()
     model = network.build(config.backbone, space_lib.Architecture.parse(known.arch))
-    return Reference(export.convert(latency_table.randomise(model)), known.measured_ms)
+    return Reference(device.export(network.randomise(model)), known.measured_ms)
 
 
 def choose(
     config: config_lib.Config,
     subnets: subnet.Subnets,
     splits: data.Splits,
-    measure: devices.Measure,
+    device: devices.Device,
     proposals: list[candidates_lib.Candidates],
     known: Reference | None,
 ) -> list[Finalist]:
@@ -95,7 +95,7 @@ def choose(
         finalist.top1 = subnets.accuracy(finalist.choices, validation, finalist.statistics)[0]
     finalists.sort(key=lambda finalist: -finalist.top1)
     budgets_ms = [found.budget_ms for found in proposals]
-    chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, measure, known))
+    chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
     for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
         if finalist.latency.median_ms > budget_ms:
             logging.warning("budget %g ms is missed: %.3g ms", budget_ms, finalist.latency.median_ms)
@@ -133,24 +133,24 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
 
 
 def _measure(
-    finalists: list[Finalist], subnets: subnet.Subnets, measure: devices.Measure, known: Reference | None
+    finalists: list[Finalist], subnets: subnet.Subnets, device: devices.Device, known: Reference | None
 ) -> None:
     """Exports and measures, in two passes: one would disturb the other."""
     for finalist in tqdm(finalists, desc="export", unit="network"):
         arch = subnets.net.space.decode(finalist.choices)[0]
-        finalist.tflite = export.convert(subnet.extract(subnets.net, arch, finalist.statistics))
-    latencies, slowness = _latencies([finalist.tflite for finalist in finalists], measure, known)
+        finalist.exported = device.export(subnet.extract(subnets.net, arch, finalist.statistics))
+    latencies, slowness = _latencies([finalist.exported for finalist in finalists], device, known)
     for finalist, latency in zip(finalists, latencies, strict=True):
         finalist.latency, finalist.slowness = latency, slowness
 
 
 def _latencies(
-    tflites: Sequence[bytes], measure: devices.Measure, known: Reference | None
+    models: Sequence[bytes], device: devices.Device, known: Reference | None
 ) -> tuple[list[devices.Latency], float]:
     """Latencies at the speed of the reference, and how much longer it took than when the table was made."""
     if known is None:
-        return measure(tflites), 1.0
-    *latencies, now = measure([*tflites, known.tflite])
+        return device.measure(models), 1.0
+    *latencies, now = device.measure([*models, known.exported])
     slowness = now.median_ms / known.latency_ms
     scaled = [
         dataclasses.replace(
@@ -168,35 +168,28 @@ def variants(
     config: config_lib.Config,
     subnets: subnet.Subnets,
     splits: data.Splits,
-    measure: devices.Measure,
+    device: devices.Device,
     chosen: list[Finalist],
     known: Reference | None,
 ) -> list[list[quantization.Variant]]:
-    """Each chosen network in the kinds of `config.eval.quantize`, float32 first; reads the test images.
+    """Each chosen network as a .tflite of float32 and of each kind in `config.eval.quantize`; reads the test images.
 
-    All are measured in one call, float32 anew, so that the kinds of all networks compare. Where float32 is all that is
-    asked for, nothing is measured: the figures are those of `facts`, which has to be called before.
+    All are measured in one call, float32 anew, so that the kinds of all networks compare. Nothing is made where no
+    kind is asked for.
 
     Args:
       known: latencies are those at its speed; None leaves them as measured.
     """
-    if set(config.eval.quantize) <= {"float32"}:
-        return [
-            [
-                quantization.Variant(
-                    "float32", each.tflite, each.test[0], 1.0, each.latency, export.delegation(each.tflite)
-                )
-            ]
-            for each in chosen
-        ]
+    if not config.eval.quantize:
+        return [[] for _ in chosen]
     distinct = list({id(finalist): finalist for finalist in chosen}.values())
     decode, net = subnets.net.space.decode, subnets.net
     made = quantization.make(
-        [(subnet.extract(net, decode(each.choices)[0], each.statistics), each.tflite) for each in distinct],
+        [(subnet.extract(net, decode(each.choices)[0], each.statistics), each.exported) for each in distinct],
         config.eval.quantize,
         np.concatenate([np.asarray(images) for images in subnets.calibration]),
         lambda: splits.test(config.measure.batch_size),
-        lambda tflites: _latencies(tflites, measure, known)[0],
+        lambda tflites: _latencies(tflites, device, known)[0],
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
@@ -228,25 +221,35 @@ def write(
     finalist: Finalist,
     config: config_lib.Config,
     splits: data.Splits,
+    device: devices.Device,
     kinds: Sequence[quantization.Variant],
 ) -> list[dict]:
-    """Writes `<path>.tflite`, and `<path>.json` with all that an application needs to use it.
+    """Writes the network's file, and `<path>.json` with all that an application needs to use it.
 
-    Kinds other than float32 are written to `<path>_<kind>.tflite`; those that an earlier network left there go.
+    Kinds of .tflite other than float32 are written to `<path>_<kind>.tflite`; those that an earlier network left there
+    go.
+
+    Args:
+      path: without a suffix.
+      kinds: see `variants`.
 
     Returns:
       What is known of each kind, as columns, the file's name among them; `variants` of the JSON.
     """
+    file = path.with_name(path.name + device.suffix)
+    files.write_bytes(file, finalist.exported)
+    for kind in export.QUANTIZATIONS[1:]:
+        path.with_name(f"{path.name}_{kind}.tflite").unlink(missing_ok=True)
     facts_of = []
     for variant in kinds:
-        file = _tflite(path, variant.quantization)
-        with files.replacing(file) as beside:
-            beside.write_bytes(variant.tflite)
-        facts_of.append(variant.facts() | {"file": file.name})
-    for kind in set(export.QUANTIZATIONS) - {variant.quantization for variant in kinds}:
-        _tflite(path, kind).unlink(missing_ok=True)
+        name = file.name
+        if variant.quantization != "float32":
+            name = f"{path.name}_{variant.quantization}.tflite"
+            files.write_bytes(path.with_name(name), variant.tflite)
+        facts_of.append(variant.facts() | {"file": name})
     info = splits.info
     description = row | {
+        "file": file.name,
         "device": finalist.latency.device,
         "resolution": config.backbone.resolution,
         "class_names": info.class_names,
@@ -256,7 +259,3 @@ def write(
     }
     files.write_json(path.with_name(path.name + ".json"), description)
     return facts_of
-
-
-def _tflite(path: pathlib.Path, kind: str) -> pathlib.Path:
-    return path.with_name(path.name + ("" if kind == "float32" else f"_{kind}") + ".tflite")

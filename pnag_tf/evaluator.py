@@ -19,7 +19,7 @@ import tensorflow as tf
 import tqdm
 
 from pnag_tf import config as config_lib
-from pnag_tf import features, files, interpolation, pareto
+from pnag_tf import features, files, interpolation, pareto, scalars
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import records as records_lib
 from pnag_tf import space as space_lib
@@ -205,6 +205,7 @@ def train(
     pseudo: records_lib.Records | None = None,
     accuracy: bool = True,
     progress: bool = False,
+    log: scalars.Log = scalars.nowhere,
 ) -> tuple[Evaluator, list[dict[str, float]]]:
     """Learns R from pairs of records, and of pseudo-labelled architectures if there are any.
 
@@ -250,6 +251,7 @@ def train(
             history.append({"epoch": epoch, "loss": loss, "tau": float("nan")})
             if epoch == settings.epochs or epoch % max(1, settings.epochs // 10) == 0:
                 history[-1]["tau"] = mean_tau(ranking(evaluator, held_out))
+            log(epoch, history[-1])
             bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
             bar.update()
     return evaluator, history

@@ -21,8 +21,8 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import os
 import pathlib
+import tempfile
 from collections.abc import Callable
 
 import keras
@@ -30,7 +30,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
-from pnag_tf import files, terminal
+from pnag_tf import terminal
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
 TOLERANCE = 1e-4  # of float32: largest difference to Keras, as a fraction of the largest output
@@ -94,11 +94,12 @@ def convert(
     return tflite
 
 
-def save(model: keras.Model, path: str | os.PathLike, tolerance: float | None = None) -> None:
-    """Writes the float32 .tflite of a model, or nothing when the check fails. Raises ExportError like `convert`."""
-    tflite = convert(model, tolerance)
-    with files.replacing(path) as beside:
-        pathlib.Path(beside).write_bytes(tflite)
+def keras_file(model: keras.Model) -> bytes:
+    """The content of the model's .keras file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "model.keras"
+        model.save(path)
+        return path.read_bytes()
 
 
 def check_parity(model: keras.Model, tflite: bytes, tolerance: float | None = TOLERANCE, samples: int = 2) -> float:

@@ -40,6 +40,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         beside.write_text(text)
 
 
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    with replacing(path) as beside:
+        beside.write_bytes(content)
+
+
 def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 

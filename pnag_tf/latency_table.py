@@ -13,22 +13,19 @@ what grows faster than the sum, for instance because the weights of larger netwo
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import pathlib
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
-import keras
 import numpy as np
 
 from pnag_tf import backbone as backbone_lib
-from pnag_tf import config, devices, export, files, network
+from pnag_tf import config, devices, files, network
 from pnag_tf import space as space_lib
+from pnag_tf.devices import jobs
 
 CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how much of it: `progress('convert blocks', 3, 90)`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,37 +101,35 @@ def load(
 def measure_table(
     space: space_lib.SearchSpace,
     backbone: backbone_lib.Backbone,
-    device_measure: devices.Measure,
+    device: devices.Device,
     settings: config.Latency,
     rng: np.random.Generator,
     path: str | os.PathLike,
-    progress: Progress = lambda what, done, total: None,
+    progress: jobs.Progress = lambda what, done, total: None,
 ) -> LatencyTable:
     """Measures the blocks, then whole networks, calibrates, and writes the table to `path`.
 
     The same call with an equally seeded `rng` goes on where a killed one was: a folder beside `path` keeps what is
-    finished and is removed at the end. Converting and measuring never overlap, so that one does not disturb the other.
+    finished and is removed at the end.
 
     Args:
-      device_measure: such as `functools.partial(host.measure, threads=1)`.
+      device: such as `host.device()`.
       settings: how many networks calibrate and how many only judge.
 
     Raises:
       UserError: networks with slower blocks were not slower, as on a machine that is too busy to measure.
     """
     folder = pathlib.Path(f"{path}.parts")
-    blocks = {_slot_block(backbone, *slot): None for slot in _slots(space)}
-    files_of = {block: _tflite(folder, block, lambda b=block: network.build_blocks([b])) for block in blocks}
-    measured = _measure(folder, "blocks", files_of.values(), device_measure, progress)
-    block_ms = {block: measured[file.name]["median_ms"] for block, file in zip(blocks, files_of.values(), strict=True)}
-    sums = np.array([block_ms[_slot_block(backbone, *slot)] for slot in _slots(space)])
+    slots = [_slot_block(backbone, *slot) for slot in _slots(space)]
+    blocks = [jobs.Job(block, lambda b=block: network.build_blocks([b])) for block in slots]
+    sums = np.array([each.median_ms for each in jobs.measure(folder, "blocks", blocks, device, progress)])
 
     calibration, check = _choose(space, sums, settings, rng)
     choices = np.concatenate([calibration, check])
     archs = space.decode(choices)
-    nets = [_tflite(folder, (backbone, arch), lambda a=arch: network.build(backbone, a)) for arch in archs]
-    measured = _measure(folder, "networks", nets, device_measure, progress)
-    network_ms = np.array([measured[net.name]["median_ms"] for net in nets])
+    nets = [jobs.Job((backbone, arch), lambda a=arch: network.build(backbone, a)) for arch in archs]
+    latencies = jobs.measure(folder, "networks", nets, device, progress)
+    network_ms = np.array([each.median_ms for each in latencies])
 
     sums_ms, count = space.layer_one_hot(choices) @ sums, len(calibration)
     offset_ms, scale, curvature = fit(sums_ms[:count], network_ms[:count])
@@ -143,7 +138,7 @@ def measure_table(
     table = LatencyTable(
         space=space,
         backbone=backbone,
-        device=measured[nets[0].name]["device"],
+        device=latencies[0].device,
         offset_ms=offset_ms,
         layer_ms=(scale * sums).reshape(space.layers, -1),
         curvature=curvature / scale**2,
@@ -186,18 +181,6 @@ def _least_relative_errors(features: np.ndarray, targets: np.ndarray) -> np.ndar
         solution = np.linalg.lstsq(features * weights[:, None], weights, rcond=None)[0]
         weights = 1 / np.sqrt(np.maximum(np.abs(features @ solution - 1), 1e-3))
     return solution
-
-
-def randomise(model: keras.Model) -> keras.Model:
-    """Gives batch norm random offsets: activations then keep their size through all layers, as in a trained network.
-
-    Freshly initialised, they fade to denormal numbers, which a CPU may compute more slowly.
-    """
-    rng = np.random.default_rng(0)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.beta.assign(rng.normal(scale=0.5, size=layer.beta.shape))
-    return model
 
 
 # ---- which blocks and networks --------------------------------------------------------------------------------------
@@ -244,49 +227,6 @@ def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -
         drawn = np.sum(rng.random((count, len(columns), 1)) > shares[:, None, :], axis=2)
         choices[:, columns] = np.minimum(drawn, options - 1)  # shares may end a rounding error below 1
     return space.canonical(choices)
-
-
-# ---- converting and measuring, resumable -----------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tflite:
-    """One model to measure: where its .tflite lies, and how to build it if it does not."""
-
-    path: pathlib.Path
-    build: Callable[[], keras.Model]
-
-    @property
-    def name(self) -> str:
-        return self.path.stem
-
-
-def _tflite(folder: pathlib.Path, identity: object, build: Callable[[], keras.Model]) -> _Tflite:
-    digest = hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
-    return _Tflite(folder / f"{digest}.tflite", build)
-
-
-def _measure(
-    folder: pathlib.Path, what: str, models: Iterable[_Tflite], device_measure: devices.Measure, progress: Progress
-) -> dict[str, dict]:
-    """`Latency` as a dict, by the model's name; all models in one call of the device, so that they compare."""
-    models = list({model.name: model for model in models}.values())
-    results = folder / f"{what}-{hashlib.sha256(repr([m.name for m in models]).encode()).hexdigest()[:16]}.json"
-    if not results.exists():
-        _convert(models, what, progress)
-        latencies = device_measure(
-            [model.path for model in models], progress=lambda done, total: progress(f"measure {what}", done, total)
-        )
-        rows = {m.name: dataclasses.asdict(latency) for m, latency in zip(models, latencies, strict=True)}
-        files.write_json(results, rows)
-    return files.read_json(results)
-
-
-def _convert(models: Sequence[_Tflite], what: str, progress: Progress) -> None:
-    for done, model in enumerate(models, start=1):
-        if not model.path.exists():
-            export.save(randomise(model.build()), model.path)
-        progress(f"convert {what}", done, len(models))
 
 
 def _differences(expected: dict, found: dict, name: str = "") -> Iterable[str]:

@@ -20,23 +20,24 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
 from pnag_tf import config as config_lib
 from pnag_tf import data, export, ofa, presets, stages, tuning
 
+DEVICES = ("cpu", "gpu", "mobile")
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
 flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default")
 flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
 flags.DEFINE_string("data_dir", "", "the image folder, or TFDS's data directory")
-flags.DEFINE_string("device", "", "whose latency counts: cpu (this machine) or mobile (a phone, over adb)")
-flags.DEFINE_integer("threads", 0, "of the interpreter; the preset's where 0")
+flags.DEFINE_string("device", "cpu", f"whose latency counts: {', '.join(DEVICES)} (a phone, over adb)")
+flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
+flags.DEFINE_bool("allow_cpu", False, "for --device=gpu without a GPU: take the CPU, to try the road")
 flags.DEFINE_string("serial", "", "for --device=mobile: the phone, as `adb devices` names it; needed with several")
 flags.DEFINE_string("benchmark_tool", "", "... benchmark_model for it; by default what android_benchmark/fetch.sh got")
 flags.DEFINE_string("cpu_mask", "", "... cores in hexadecimal such as f0; by default the fastest ones")
 flags.DEFINE_string("remote_dir", config_lib.Phone().remote_dir, "... folder on the phone to work in")
 flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each network)")
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
-flags.DEFINE_list(
-    "quantize", ["float32"], f"kinds of .tflite: {', '.join(export.QUANTIZATIONS)}; float32 is always made"
-)
+flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
@@ -51,26 +52,25 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise files.UserError(f"expected flags only, found '{argv[1]}'")
-        config = _config()
         _choose("stage", FLAGS.stage, (*stages.NAMES, "all"))
-        workdir = pathlib.Path(FLAGS.workdir or f"runs/{config.preset}")
+        _choose("preset", FLAGS.preset, presets.NAMES)
+        workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
+        if FLAGS.stage == "status":  # of whatever run lies there
+            _print_table(stages.look(workdir))
+            return 0
+        config = _config()
         run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet)
         run.open(FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         made = run.make(stage)
-        if stage == "eval":
-            _print_table(made)
-            if run.variants:
-                print()
-                _print_table(run.variants)
-        for title, rows in made if stage == "ablation" else ():
+        for title, rows in made if stage in ("eval", "ablation", "compare") else ():
             print(f"\n{title}")
             _print_table(rows)
         print(f"{stage}: done, see {run.workdir}")
         return 0
     except files.UserError as error:
         return terminal.fail(error)
-    except FloatingPointError as error:  # a loss became NaN: nothing the user typed is wrong
+    except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -90,11 +90,9 @@ def _config():
     Raises:
       UserError: a flag's value cannot be used.
     """
-    config = presets.preset(_choose("preset", FLAGS.preset, presets.NAMES))
+    config = presets.preset(FLAGS.preset)
     _choose("method", FLAGS.method, ("pnag", *stages.METHODS))
-    # Without records the latency is measured here; a records file may hold another device's.
-    devices = ("cpu", "gpu", "mobile") if FLAGS.records else ("cpu", "mobile")
-    device = _choose("device", FLAGS.device or "cpu", devices)
+    device = _choose("device", FLAGS.device, DEVICES)
     images = dataclasses.replace(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
     )
@@ -105,6 +103,7 @@ def _config():
         if FLAGS.threads < 1:
             raise files.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
         latency = dataclasses.replace(latency, threads=FLAGS.threads)
+    latency = dataclasses.replace(latency, allow_cpu=FLAGS.allow_cpu)
     space, backbone = config.space, config.backbone
     if FLAGS.supernet:
         if FLAGS.records:
@@ -152,11 +151,12 @@ def _budget(text: str) -> float:
 
 
 def _kinds() -> tuple[str, ...]:
-    """The kinds of .tflite to make, float32 first."""
+    """The kinds of .tflite to make beside float32, which always is."""
     asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
-    kinds = tuple(dict.fromkeys(("float32", *asked)))
-    if FLAGS.records and len(kinds) > 1:
-        raise files.UserError(f"--quantize={','.join(FLAGS.quantize)} with --records: there is no network to export")
+    kinds = tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
+    if kinds and (FLAGS.records or FLAGS.device == "gpu"):
+        why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
+        raise files.UserError(f"--quantize={','.join(FLAGS.quantize)} with {why}")
     return kinds
 
 

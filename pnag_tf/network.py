@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import keras
+import numpy as np
 
 from pnag_tf import backbone as backbone_lib
 from pnag_tf import space as space_lib
@@ -118,3 +119,15 @@ def _batch_norm(x, name: str, momentum: float):
 
 def _activation(x, kind: str, name: str):
     return keras.layers.Activation(_KERAS_ACTIVATIONS[kind], name=name)(x)
+
+
+def randomise(model: keras.Model) -> keras.Model:
+    """Gives batch norm random offsets: activations then keep their size through all layers, as in a trained network.
+
+    Freshly initialised, they fade to denormal numbers, which a CPU may compute more slowly.
+    """
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.beta.assign(rng.normal(scale=0.5, size=layer.beta.shape))
+    return model

@@ -19,7 +19,7 @@ import tensorflow as tf
 import tqdm
 
 from pnag_tf import config as config_lib
-from pnag_tf import features, files, pareto
+from pnag_tf import features, files, pareto, scalars
 from pnag_tf import records as records_lib
 from pnag_tf import space as space_lib
 
@@ -260,6 +260,7 @@ def train(
     seed: int = 0,
     progress: bool = False,
     focus: bool = False,
+    log: scalars.Log = scalars.nowhere,
 ) -> Predictors:
     """Fits both predictors on records; a random `settings.held_out` of them only judges.
 
@@ -275,7 +276,7 @@ def train(
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
     latency = fit_ridge(latency_inputs(records.space, training.choices), training.latency_ms)
     weighed = near_frontier_repeated(training) if focus else training
-    accuracy = _fit_accuracy(weighed, held_out, settings, seed, progress)
+    accuracy = _fit_accuracy(weighed, held_out, settings, seed, progress, log)
     result = Predictors(records.space, settings, latency, accuracy, {})
     result.report.update(_errors(result, held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
@@ -299,7 +300,12 @@ def near_frontier_repeated(records: records_lib.Records) -> records_lib.Records:
 
 
 def _train_ensemble(
-    inputs: np.ndarray, targets: np.ndarray, settings: config_lib.Predictors, seed: int, progress: bool
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    settings: config_lib.Predictors,
+    seed: int,
+    progress: bool,
+    log: scalars.Log,
 ) -> keras.Model:
     """The ensemble fitted to targets ``[n]`` of unit variance."""
     network = ensemble(inputs.shape[1], settings)
@@ -315,7 +321,7 @@ def _train_ensemble(
     optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias"])
     network.compile(optimizer, loss=_square)  # one target, broadcast to all members
-    bar = EpochBar("predictors", settings.epochs, progress)
+    bar = EpochBar("predictors", settings.epochs, progress, log)
     network.fit(data, epochs=settings.epochs, verbose=0, shuffle=False, callbacks=[bar])
     return network
 
@@ -330,6 +336,7 @@ def _fit_accuracy(
     settings: config_lib.Predictors,
     seed: int,
     progress: bool,
+    log: scalars.Log,
 ) -> Accuracy:
     space = training.space
     one_hot = space.one_hot(training.choices)
@@ -342,7 +349,7 @@ def _fit_accuracy(
     centered, targets = one_hot - center, residual / scale
     penalty = _best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
     pairs = fit_pairs(centered, targets, allowed, penalty)
-    network = _train_ensemble(one_hot, targets, settings, seed, progress)
+    network = _train_ensemble(one_hot, targets, settings, seed, progress, log)
     model = Accuracy(linear, center, pairs, network, scale, np.full(2, 0.5))
     return dataclasses.replace(model, shares=_shares(model, held_out))
 
@@ -362,14 +369,16 @@ def _shares(model: Accuracy, held_out: records_lib.Records) -> np.ndarray:
 class EpochBar(keras.callbacks.Callback):
     """A progress bar over epochs that stops the run at a loss that is no number, and names the step."""
 
-    def __init__(self, title: str, epochs: int, progress: bool):
+    def __init__(self, title: str, epochs: int, progress: bool, log: scalars.Log = scalars.nowhere):
         super().__init__()
+        self._log = log
         self._bar = tqdm.tqdm(total=epochs, desc=title, unit="epoch", disable=not progress)
 
     def on_epoch_end(self, epoch, logs=None):
         loss = logs["loss"]
         if not np.isfinite(loss):
             raise FloatingPointError(f"{self._bar.desc}: loss {loss} in epoch {epoch + 1}")
+        self._log(epoch + 1, logs)
         self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
         self._bar.update()
 

@@ -66,7 +66,7 @@ def make(
 
     Args:
       networks: (Keras model, its float32 .tflite) pairs.
-      kinds: of `export.QUANTIZATIONS`.
+      kinds: of `export.QUANTIZATIONS`, without float32.
       representative: images float32 [n, r, r, 3]; the first CALIBRATION_IMAGES are used.
       test: answers the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images.
       measure: .tflite contents -> latencies, all in one call.
@@ -74,18 +74,18 @@ def make(
     Raises:
       ExportError: a network cannot be converted; see `export.convert`.
     """
-    kinds = list(dict.fromkeys(("float32", *kinds)))
+    kinds = list(kinds)
     representative = representative[:CALIBRATION_IMAGES]
     tflites = []
     for model, float32 in tqdm(networks, desc="quantise", unit="network"):
-        others = [export.convert(model, quantization=kind, representative=representative) for kind in kinds[1:]]
+        others = [export.convert(model, quantization=kind, representative=representative) for kind in kinds]
         tflites.append([float32, *others])
     judged = [judge(each, test()) for each in tqdm(tflites, desc="test", unit="network")]
     latencies = iter(measure([tflite for each in tflites for tflite in each]))
     made = [
         [
             Variant(kind, tflite, top1, agreement, next(latencies), export.delegation(tflite))
-            for kind, tflite, (top1, agreement) in zip(kinds, each, figures, strict=True)
+            for kind, tflite, (top1, agreement) in zip(("float32", *kinds), each, figures, strict=True)
         ]
         for each, figures in zip(tflites, judged, strict=True)
     ]

@@ -15,7 +15,7 @@ import tqdm
 
 from pnag_tf import config as config_lib
 from pnag_tf import evaluator as evaluator_lib
-from pnag_tf import files, interpolation
+from pnag_tf import files, interpolation, scalars
 from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import space as space_lib
@@ -224,6 +224,7 @@ def train(
     checkpoint_folder: str | os.PathLike | None = None,
     predictors: predictor_lib.Predictors | None = None,
     progress: bool = False,
+    log: scalars.Log = scalars.nowhere,
 ) -> tuple[generator_lib.Generator, list[dict[str, float]]]:
     """Trains a generator for the K budgets; called again after a crash, it goes on from the last checkpoint.
 
@@ -251,6 +252,7 @@ def train(
         while (before := trainer.iteration) < settings.iterations:
             drawn_ms, choices = trainer.advance()
             trainer.history[-1]["within_budget"] = _within(choices, drawn_ms, predictors)
+            log(trainer.iteration, trainer.history[-1])
             due = trainer.iteration // settings.checkpoint_every > before // settings.checkpoint_every
             if path is not None and (due or trainer.iteration == settings.iterations):
                 trainer.save(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from absl import logging
 
-from pnag_tf import candidates, pareto
+from pnag_tf import candidates, pareto, scalars
 from pnag_tf import config as config_lib
 from pnag_tf import evaluator as evaluator_lib
 from pnag_tf import generator as generator_lib
@@ -79,6 +79,7 @@ def train_evaluator(
     seed: int = 0,
     accuracy: bool = True,
     progress: bool = False,
+    log: scalars.Log = scalars.nowhere,
 ) -> tuple[evaluator_lib.Evaluator, list[dict[str, float]]]:
     """`evaluator.train` on records and as many pseudo-labelled architectures as the settings ask for."""
     pseudo = None
@@ -86,7 +87,7 @@ def train_evaluator(
         rng = np.random.default_rng([seed, 3])
         start = records.choices[rng.permutation(len(records))[:4000]]
         pseudo = near_frontier(predictors, start, budgets_ms, settings.pseudo_labels, rng, settings.pessimism)
-    return evaluator_lib.train(records, predictors, settings, budgets_ms, seed, pseudo, accuracy, progress)
+    return evaluator_lib.train(records, predictors, settings, budgets_ms, seed, pseudo, accuracy, progress, log)
 
 
 def propose(

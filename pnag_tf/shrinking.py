@@ -19,7 +19,7 @@ from tqdm.keras import TqdmCallback
 
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
-from pnag_tf import files, subnet
+from pnag_tf import files, scalars, subnet
 from pnag_tf import space as space_lib
 from pnag_tf import supernet as supernet_lib
 
@@ -163,9 +163,11 @@ class _Checkpoint(keras.callbacks.Callback):
     leaves a state that is torn. Here the step is part of the one file that is renamed into place.
     """
 
-    def __init__(self, path: pathlib.Path, history_path: pathlib.Path, history: list[dict], phase: str):
+    def __init__(
+        self, path: pathlib.Path, history_path: pathlib.Path, history: list[dict], phase: str, log: scalars.Log
+    ):
         super().__init__()
-        self.path, self.history_path, self.history, self.phase = path, history_path, history, phase
+        self.path, self.history_path, self.history, self.phase, self.log = path, history_path, history, phase, log
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
@@ -174,6 +176,7 @@ class _Checkpoint(keras.callbacks.Callback):
         if not np.isfinite(row["loss"]):
             raise FloatingPointError(f"supernet, phase '{self.phase}': loss {row['loss']} before step {step}")
         self.history.append(row)
+        self.log(step, {f"{self.phase}/{name}": row[name] for name in ("loss", "accuracy", "learning_rate")})
         files.write_csv(self.history_path, self.history, HISTORY_COLUMNS)
         with files.replacing(self.path) as beside:
             self.model.save_weights(beside)
@@ -184,6 +187,7 @@ def train(
     splits: data_lib.Splits,
     folder: pathlib.Path,
     progress: bool = True,
+    log: scalars.Log = scalars.nowhere,
 ) -> supernet_lib.Supernet:
     """Trains the supernet through all phases; goes on from whatever an earlier call left in `folder`.
 
@@ -209,7 +213,7 @@ def train(
         started = time.perf_counter()
         earlier = {each.name for each in phases[:number]}
         history = [row for row in history if row["phase"] in earlier or row["phase"] == phase.name]
-        _fit(config, splits, net, number, folder, history, teacher if phase.teacher else None, progress)
+        _fit(config, splits, net, number, folder, history, teacher if phase.teacher else None, progress, log)
         judged = [row for row in judged if row["phase"] in earlier]
         judged.append(_judge(config, splits, net, phase.name, time.perf_counter() - started))
         files.write_csv(folder / "phases.csv", judged, judged[-1])
@@ -231,7 +235,7 @@ def fresh(config: config_lib.Config) -> supernet_lib.Supernet:
     return supernet_lib.Supernet(config.space, config.backbone, config.supernet.dropout)
 
 
-def _fit(config, splits, net, number, folder, history, teacher, progress) -> None:
+def _fit(config, splits, net, number, folder, history, teacher, progress, log) -> None:
     """One phase, from its first step or from the checkpoint."""
     phase, batch = config.supernet.phases[number], config.data.batch_size
     chunks = max(1, round(phase.epochs * splits.steps_per_epoch(batch) / CHUNK_STEPS))
@@ -257,7 +261,7 @@ def _fit(config, splits, net, number, folder, history, teacher, progress) -> Non
     history[:] = [row for row in history if row["phase"] != phase.name or int(row["step"]) <= step]
     if step >= steps:
         return
-    callbacks = [_Checkpoint(checkpoint, folder / "history.csv", history, phase.name)]
+    callbacks = [_Checkpoint(checkpoint, folder / "history.csv", history, phase.name, log)]
     if progress:
         bar = TqdmCallback(verbose=0, desc=f"supernet: {phase.name}")
         bar.epoch_bar.unit = f"×{CHUNK_STEPS} steps"

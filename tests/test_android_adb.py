@@ -13,7 +13,7 @@ import time
 import adb_daemon
 import pytest
 
-from pnag_tf import devices, export, files, latency_table, network
+from pnag_tf import devices, export, files, network
 from pnag_tf.devices import adb, android
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def tflites(tmp_path_factory):
     paths = []
     for name, block in (("small", small), ("large", dataclasses.replace(small, hidden=10 * small.hidden))):
         paths.append(folder / f"{name}.tflite")
-        export.save(latency_table.randomise(network.build_blocks([block])), paths[-1])
+        paths[-1].write_bytes(export.convert(network.randomise(network.build_blocks([block]))))
     return paths
 
 

@@ -3,12 +3,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf import export, latency_table, network
+from pnag_tf import export, network
 
 
 @pytest.fixture(scope="module")
 def model(space, backbone):
-    return latency_table.randomise(network.build(backbone, space.decode(space.smallest())[0]))
+    return network.randomise(network.build(backbone, space.decode(space.smallest())[0]))
 
 
 @pytest.fixture(scope="module")
@@ -57,12 +57,15 @@ def test_the_whole_graph_goes_to_xnnpack(tflite):
     assert export.delegated(tflite)
 
 
-def test_save_writes_the_file_or_nothing(model, tmp_path):
-    export.save(model, tmp_path / "net.tflite")
-    assert export.run((tmp_path / "net.tflite").read_bytes(), np.zeros((1, 16, 16, 3), np.float32)).shape == (1, 10)
+def test_a_difference_to_keras_is_an_error(model):
     with pytest.raises(export.ExportError, match="differs from Keras"):
-        export.save(model, tmp_path / "strict.tflite", tolerance=0.0)
-    assert [path.name for path in tmp_path.iterdir()] == ["net.tflite"]
+        export.convert(model, tolerance=0.0)
+
+
+def test_a_keras_file_holds_the_model(model, images, tmp_path):
+    (tmp_path / "net.keras").write_bytes(export.keras_file(model))
+    read = keras.models.load_model(tmp_path / "net.keras")
+    np.testing.assert_array_equal(read(images).numpy(), model(images).numpy())
 
 
 @pytest.mark.parametrize("kind", export.QUANTIZATIONS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf import files, latency_table, network
+from pnag_tf import export, files, network
 from pnag_tf.devices import gpu, turns
 
 
@@ -17,7 +17,13 @@ def models(backbone):
     """A block, and one that has about 13 times its work."""
     small = backbone.block(1, 1, 3, 3)
     large = dataclasses.replace(small, in_size=8, out_size=8, hidden=240)
-    return [latency_table.randomise(network.build_blocks([block])) for block in (small, large)]
+    return [network.randomise(network.build_blocks([block])) for block in (small, large)]
+
+
+@pytest.fixture(scope="module")
+def contents(models):
+    """Their .keras files."""
+    return [export.keras_file(model) for model in models]
 
 
 @pytest.fixture
@@ -25,15 +31,15 @@ def no_gpu(monkeypatch):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [])
 
 
-def test_without_a_gpu_the_user_is_told_what_to_do(models, no_gpu):
-    for call in (lambda: gpu.measure(models), gpu.describe):
+def test_without_a_gpu_the_user_is_told_what_to_do(contents, no_gpu):
+    for call in (lambda: gpu.measure(contents), gpu.describe):
         with pytest.raises(files.UserError, match=r"--device=gpu: expected a GPU .* found none .*--device=cpu"):
             call()
 
 
-def test_latencies_are_those_of_the_clock_and_a_slower_network_is_slower(models, no_gpu):
+def test_latencies_are_those_of_the_clock_and_a_slower_network_is_slower(models, contents, no_gpu):
     seen = []
-    small, large = gpu.measure(models, allow_cpu=True, progress=lambda done, total: seen.append((done, total)))
+    small, large = gpu.measure(contents, allow_cpu=True, progress=lambda done, total: seen.append((done, total)))
     for latency in (small, large):
         assert 0 < latency.p5_ms <= latency.median_ms <= latency.p95_ms
         assert latency.runs >= turns.MIN_ROUNDS * turns.MIN_SAMPLES_PER_SLICE
@@ -54,8 +60,8 @@ def test_latencies_are_those_of_the_clock_and_a_slower_network_is_slower(models,
     assert np.median(by_clock) / 20 < large.median_ms < 20 * np.median(by_clock)
 
 
-def test_a_larger_batch_takes_longer(models, no_gpu):
-    (one,), (many,) = (gpu.measure(models[1:], batch, allow_cpu=True) for batch in (2, 32))
+def test_a_larger_batch_takes_longer(contents, no_gpu):
+    (one,), (many,) = (gpu.measure(contents[1:], batch, allow_cpu=True) for batch in (2, 32))
     assert many.median_ms > one.median_ms
     assert "batch 2" in one.device and one.device != many.device
 
@@ -69,9 +75,9 @@ def test_what_is_timed_answers_like_the_model(models):
         assert number.numpy() == outputs.numpy().ravel()[-1]
 
 
-def test_a_saved_model_is_taken_like_the_model_itself(models, no_gpu, tmp_path):
-    models[0].save(tmp_path / "block.keras")
-    read, given = gpu.measure([tmp_path / "block.keras", models[0]], batch_size=8, allow_cpu=True)
+def test_a_file_is_taken_like_its_content(contents, no_gpu, tmp_path):
+    (tmp_path / "block.keras").write_bytes(contents[0])
+    read, given = gpu.device(batch_size=8, allow_cpu=True).measure([tmp_path / "block.keras", contents[0]])
     assert 1 / 20 < read.median_ms / given.median_ms < 20
 
 
@@ -81,6 +87,7 @@ def test_what_is_no_model_of_one_size_is_named(no_gpu, tmp_path):
         with pytest.raises(files.UserError, match=name):
             gpu.measure([tmp_path / name], allow_cpu=True)
     inputs = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
     with pytest.raises(files.UserError, match="the model: expected one input of fixed shape"):
-        gpu.measure([keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))], allow_cpu=True)
+        gpu.measure([export.keras_file(keras.Model(inputs, pooled))], allow_cpu=True)
     assert gpu.measure([], allow_cpu=True) == []

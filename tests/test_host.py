@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from pnag_tf import export, files, latency_table, network
+from pnag_tf import export, files, network
 from pnag_tf.devices import host, turns
 
 
@@ -11,7 +11,7 @@ def tflites(backbone):
     """A block, and one that has about 30 times its work."""
     small = backbone.block(1, 1, 3, 3)
     large = dataclasses.replace(small, in_size=24, out_size=24, hidden=240)
-    return [export.convert(latency_table.randomise(network.build_blocks([block]))) for block in (small, large)]
+    return [export.convert(network.randomise(network.build_blocks([block]))) for block in (small, large)]
 
 
 def test_latencies_are_positive_ordered_and_counted(tflites):

@@ -4,7 +4,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from pnag_tf import config, devices, files, latency_table
+from pnag_tf import config, devices, export, files, latency_table
 from pnag_tf import space as space_lib
 from pnag_tf.devices import host
 
@@ -36,7 +36,8 @@ class Fake:
 
 def measure(small_space, backbone, device, path, progress=lambda *_: None):
     rng = np.random.default_rng(0)
-    return latency_table.measure_table(small_space, backbone, device, SETTINGS, rng, path, progress)
+    real = devices.Device(".tflite", export.convert, device, lambda: "fake")
+    return latency_table.measure_table(small_space, backbone, real, SETTINGS, rng, path, progress)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,9 @@ def test_a_table_of_another_run_is_refused_with_the_difference(small_space, back
 
 def test_table_of_this_machine(small_space, backbone, tmp_path):
     """The real device, end to end; how good it is depends on what else runs, see benchmarks/latency_table.py."""
-    table = measure(small_space, backbone, host.measure, tmp_path / "table.json")
+    table = latency_table.measure_table(
+        small_space, backbone, host.device(), SETTINGS, np.random.default_rng(0), tmp_path / "table.json"
+    )
     choices = small_space.sample(np.random.default_rng(0), 50)
     assert np.isfinite(table.latency_ms(choices)).all()
     assert (table.layer_ms > 0).all()

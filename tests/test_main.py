@@ -44,7 +44,7 @@ def _write_png(path, level):
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
         ({"supernet": "nowhere.keras"}, "nowhere.keras"),
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
-        ({"device": "gpu"}, "--device=gpu; choose from cpu, mobile"),
+        ({"device": "tpu"}, "--device=tpu; choose from cpu, gpu, mobile"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):

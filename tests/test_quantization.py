@@ -10,9 +10,9 @@ from absl.testing import flagsaver
 
 from pnag_tf import candidates, config, data, deploy, export, files, main, presets, quantization, subnet
 from pnag_tf import stages as stages_lib
-from pnag_tf.devices import Latency
+from pnag_tf.devices import Device, Latency
 
-KINDS = ("float32", "float16", "dynamic_int8", "int8")
+KINDS = ("float16", "dynamic_int8", "int8")
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +50,15 @@ def chosen(space, subnets):
 
 @pytest.fixture(scope="module")
 def made(model, chosen, batches, images):
-    return quantization.make([(model, chosen[0].tflite)], ("float16", "int8"), images, lambda: batches, _measure)
+    return quantization.make([(model, chosen[0].exported)], ("float16", "int8"), images, lambda: batches, _measure)
 
 
 def _measure(tflites):
-    """A device whose latency is the length of the file in kB."""
+    """Latency is the length of the file in kB."""
     return [Latency(ms := len(tflite) / 1e3, ms, ms, 1, "test") for tflite in tflites]
+
+
+DEVICE = Device(".tflite", export.convert, _measure, lambda: "test")
 
 
 def test_every_kind_has_its_figures_and_float32_is_the_first(made):
@@ -73,7 +76,7 @@ def test_every_kind_has_its_figures_and_float32_is_the_first(made):
 
 
 def test_judge_tells_a_wrong_network_from_a_right_one(subnets, chosen, batches):
-    (right, same), (wrong, agreement) = quantization.judge([chosen[0].tflite, chosen[2].tflite], batches)
+    (right, same), (wrong, agreement) = quantization.judge([chosen[0].exported, chosen[2].exported], batches)
     assert (right, same) == (0.75, 1)
     other = subnets.extract(chosen[2].choices)
     expected = np.concatenate([other(images).numpy().argmax(-1) for images, _ in batches])
@@ -106,17 +109,22 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
         def active_rounds(self):
             pass
 
-        def _proposals(self):
+        def generator(self):
+            return None
+
+        def predictors(self):
+            return None
+
+        def _proposals(self, predictors, made):
             return [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
 
-        def _write_samples(self, proposals):
+        def _write_samples(self, proposals, predictors, made):
             pass
 
         def records(self):
             return None
 
-        def measure(self):
-            return _measure
+        device = DEVICE
 
     monkeypatch.setattr(deploy, "choose", lambda *args: chosen)
     monkeypatch.setattr(deploy, "reference", lambda *args: None)
@@ -129,46 +137,47 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
         )
         run = Run(settings, tmp_path)
         run.splits, run.subnets = splits, subnets
-        run.eval()
-        return run
+        return run.eval()
 
     return start
 
 
 def test_files_tables_and_json_of_the_kinds_asked_for(run, tmp_path):
-    variants = run("float32", "int8").variants
+    (_, rows), (_, variants) = run("int8")
+    assert [row["budget_ms"] for row in rows] == ["1", "2", "3"]
     folder = tmp_path / "deploy"
     assert [(row["budget_ms"], row["quantization"]) for row in variants] == [
         (budget, kind) for budget in "123" for kind in ("float32", "int8")
     ]
     assert sorted(path.name for path in folder.glob("*.tflite")) == sorted(
-        f"cpu_{budget}{kind}.tflite" for budget in "123" for kind in ("", "_int8")
+        f"pnag_cpu_{budget}{kind}.tflite" for budget in "123" for kind in ("", "_int8")
     )
     for row in variants:
         assert (folder / row["file"]).stat().st_size == row["bytes"]
-    written = files.read_csv(folder / "quantized_cpu.csv", ("budget_ms", "test_top1", "agreement", "latency_ms"))
+    written = files.read_csv(folder / "quantized_pnag_cpu.csv", ("budget_ms", "test_top1", "agreement", "latency_ms"))
     assert written == [{key: str(value) for key, value in row.items()} for row in variants]
-    described = json.loads((folder / "cpu_3.json").read_text())
+    described = json.loads((folder / "pnag_cpu_3.json").read_text())
     assert described["variants"] == [{k: v for k, v in row.items() if k != "budget_ms"} for row in variants[4:]]
     assert 0 < float(variants[1]["test_top1"]) < 1
 
 
 def test_float32_alone_measures_nothing_more_and_leaves_no_older_kind_behind(run, tmp_path, monkeypatch):
-    run("float32", "float16")
-    assert (tmp_path / "deploy/cpu_2_float16.tflite").exists()
+    run("float16")
+    assert (tmp_path / "deploy/pnag_cpu_2_float16.tflite").exists()
     monkeypatch.setattr(quantization, "make", None)
-    assert run("float32").variants == ()
+    assert len(run()) == 1
     assert sorted(path.name for path in (tmp_path / "deploy").iterdir()) == sorted(
-        f"cpu_{budget}.{kind}" for budget in "123" for kind in ("json", "tflite")
+        f"pnag_cpu_{budget}.{kind}" for budget in "123" for kind in ("json", "tflite")
     )
-    (only,) = json.loads((tmp_path / "deploy/cpu_1.json").read_text())["variants"]
-    assert (only["quantization"], only["test_top1"], only["latency_ms"]) == ("float32", "0.2500", "1")
+    described = json.loads((tmp_path / "deploy/pnag_cpu_1.json").read_text())
+    assert (described["file"], described["test_top1"], described["latency_ms"]) == ("pnag_cpu_1.tflite", "0.2500", "1")
+    assert described["variants"] == []
 
 
 def test_the_setting_is_free_to_change():
     kept = [
         stages_lib.Run(dataclasses.replace(presets.preset("tiny"), eval=config.Eval(quantize=kinds)), None)._settings()
-        for kinds in (("float32",), KINDS)
+        for kinds in ((), KINDS)
     ]
     assert kept[0] == kept[1]
 
@@ -178,12 +187,14 @@ def test_the_setting_is_free_to_change():
     [
         (["int8", "int4"], "", "--quantize=int4; choose from float32, float16, dynamic_int8, int8"),
         (["int8"], "x.csv", "--quantize=int8 with --records: there is no network to export"),
+        (["float32", "int8"], "", "--quantize=float32,int8 with --device=gpu: it runs no .tflite"),
     ],
 )
 def test_kinds_that_cannot_be_made_are_one_line(quantize, records, message, tmp_path, capsys):
     if not main.FLAGS.is_parsed():
         main.FLAGS(["main"])
     flags = {"preset": "tiny", "quantize": quantize, "records": records, "workdir": str(tmp_path / "run")}
+    flags |= {"device": "gpu"} if "float32" in quantize else {}
     with flagsaver.flagsaver(**flags):
         assert main.main(["main"]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"

@@ -106,6 +106,6 @@ def test_killed_runs_go_on_and_the_whole_road_ends_in_deployed_networks(image_fo
     assert made == {path: path.stat().st_mtime_ns for path in made}
     rows = (workdir / "eval/pnag.csv").read_text().splitlines()
     assert len(rows) == 6 and rows[0].startswith("method,budget_ms,arch,predicted_top1,predicted_latency_ms")
-    assert len(list(workdir.glob("deploy/cpu_*.tflite"))) == len(list(workdir.glob("deploy/cpu_*.json"))) == 5
+    assert len(list(workdir.glob("deploy/pnag_cpu_*.tflite"))) == len(list(workdir.glob("deploy/pnag_cpu_*.json"))) == 5
     history = (workdir / "supernet/history.csv").read_text().splitlines()
     assert len(history) == len(set(history)) == 3

@@ -2,13 +2,13 @@
 
     python tools/convert.py --arch=2,2,2,2,2:3,3,0,0,... --resolution=224 --classes=1000 --out=net.tflite
     python tools/convert.py --model=net.keras --out=net.tflite
+    python tools/convert.py --model=net.keras --out=net.tflite --quantize=int8 --images=photos
 
 Prints the operators, the size and how far the outputs are from those of Keras.
 """
 
 import collections
 import dataclasses
-import pathlib
 import sys
 
 from absl import app, flags
@@ -22,6 +22,8 @@ flags.DEFINE_string("out", None, "the .tflite to write", required=True)
 flags.DEFINE_float("width_multiplier", 1.0, "of --arch", lower_bound=0.1)
 flags.DEFINE_integer("resolution", 224, "height of the images of --arch", lower_bound=1)
 flags.DEFINE_integer("classes", 1000, "of --arch", lower_bound=1)
+flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic_int8", "int8"], "kind of .tflite")
+flags.DEFINE_string("images", None, "for --quantize=int8: images like those to come, a folder of them for each class")
 flags.DEFINE_integer("stem_stride", 2, "of --arch", lower_bound=1, upper_bound=2)
 
 
@@ -34,13 +36,15 @@ def main(argv):
     try:
         with terminal.quiet():
             model = _model()
-        export.save(model, FLAGS.out)
-        tflite = pathlib.Path(FLAGS.out).read_bytes()
+            images = _representative(model)
+        tflite = export.convert(model, quantization=FLAGS.quantize, representative=images)
+        files.write_bytes(FLAGS.out, tflite)
         operators = collections.Counter(export.operators(tflite))
         print(f"{FLAGS.out}: {len(tflite) / 1e6:.2f} MB, input {[1, *model.inputs[0].shape[1:]]}")
         print("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(operators.items())))
-        print(f"XNNPACK takes {'all' if export.delegated(tflite) else 'only part'} of the graph")
-        print(f"difference to Keras: {export.check_parity(model, tflite):.1e} of the largest output")
+        found = export.delegation(tflite)
+        print(f"XNNPACK takes it in {found.pieces} pieces and leaves {sum(found.outside.values())} operators to LiteRT")
+        print(f"difference to Keras: {export.check_parity(model, tflite, None):.1e} of the largest output")
     except (files.UserError, export.ExportError, OSError) as error:
         sys.exit(terminal.fail(error, "convert"))
 
@@ -62,6 +66,21 @@ def _model():
         return network.build(dataclasses.replace(backbone.Backbone(), **settings), arch)
     except (ValueError, OSError) as error:
         raise files.UserError(str(error).strip().splitlines()[0]) from None
+
+
+def _representative(model):
+    """What ranges of int8 are taken from: float32 [n, height, width, channels], or None. Raises UserError."""
+    import numpy as np
+
+    from pnag_tf import config, data, files, quantization
+
+    if (FLAGS.images is None) == (FLAGS.quantize == "int8"):
+        raise files.UserError(f"--quantize={FLAGS.quantize}: expected --images with int8, and with int8 alone")
+    if FLAGS.images is None:
+        return None
+    splits = data.load(config.Data("folder", FLAGS.images), model.inputs[0].shape[1], seed=0)
+    count = min(quantization.CALIBRATION_IMAGES, splits.info.train_images)
+    return np.concatenate([batch.numpy() for batch, _ in splits.calibration(count, count)])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Devices that latency is measured on; each module answers `measure(models, ...) -> list[Latency]`."""
+"""Devices that latency is measured on: `host.device`, `gpu.device` and `android.device` each make a `Device`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import keras
+
 Model = bytes | str | os.PathLike
-"""A .tflite: its content, or the path of the file."""
+"""A file that a device runs (.tflite or .keras): its content, or its path."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,3 +38,21 @@ class Measure(Protocol):
 
         Models of one call are measured alternately, so that their figures compare.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """A device, and how networks get onto it.
+
+    Attributes:
+      suffix: of the files that it runs, '.tflite' or '.keras'.
+      export: Keras model -> the content of such a file.
+      measure: times such files.
+      describe: the device and how it runs them, for a person to read; figures with different descriptions do not
+        compare. Raises UserError where the device is not there.
+    """
+
+    suffix: str
+    export: Callable[[keras.Model], bytes]
+    measure: Measure
+    describe: Callable[[], str]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from absl import logging
 
-from pnag_tf import devices, files
+from pnag_tf import devices, export, files
 from pnag_tf.devices import adb, benchmark_tool, phone
 from pnag_tf.devices import journal as journal_lib
 
@@ -72,6 +72,16 @@ class Settings:
             raise files.UserError(f"delegate: expected gpu, nnapi or nothing, found {self.delegate}")
         if not self.remote_dir.startswith("/"):
             raise files.UserError(f"remote_dir: expected a path from /, found '{self.remote_dir}'")
+
+
+def device(settings: Settings, journal: str | os.PathLike | None = None) -> devices.Device:
+    """A phone, on which the benchmark tool runs .tflite files; see `measure`."""
+    return devices.Device(
+        ".tflite",
+        export.convert,
+        functools.partial(measure, settings=settings, journal=journal),
+        functools.partial(describe, settings),
+    )
 
 
 def measure(

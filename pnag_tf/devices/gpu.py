@@ -7,7 +7,10 @@ back: the clock stops when one number of the outputs has arrived, which cannot b
 
 from __future__ import annotations
 
+import functools
 import os
+import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 
@@ -20,18 +23,25 @@ from pnag_tf.devices import turns
 BATCH_SIZE = 64  # of the paper's GPU figures
 SLICE_MS = 20.0  # each model is timed for this long before it is the next one's turn
 
-Model = keras.Model | str | os.PathLike
-"""A Keras model with one input of fixed shape and one output, or the path of a .keras file with one."""
+
+def device(batch_size: int = BATCH_SIZE, allow_cpu: bool = False) -> devices.Device:
+    """This machine's GPU, on which TensorFlow runs .keras files; see `measure`."""
+    settings = {"batch_size": batch_size, "allow_cpu": allow_cpu}
+    return devices.Device(
+        ".keras", export.keras_file, functools.partial(measure, **settings), functools.partial(describe, **settings)
+    )
 
 
 def measure(
-    models: Sequence[Model],
+    models: Sequence[devices.Model],
     batch_size: int = BATCH_SIZE,
     allow_cpu: bool = False,
     xla: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[devices.Latency]:
-    """Latency of each model in ms per batch, not per image; see `devices.Measure`.
+    """Latency of each .keras (content or path) in ms per batch, not per image; see `devices.Measure`.
+
+    A model has one input of fixed shape and one output.
 
     Args:
       batch_size: images in one call.
@@ -63,10 +73,10 @@ def describe(batch_size: int = BATCH_SIZE, allow_cpu: bool = False, xla: bool = 
 
 
 def _timer(
-    model: Model, place: str, batch_size: int, xla: bool, inputs: dict[tuple[int, ...], tf.Tensor]
+    model: devices.Model, place: str, batch_size: int, xla: bool, inputs: dict[tuple[int, ...], tf.Tensor]
 ) -> turns.Timer:
-    name = "the model" if isinstance(model, keras.Model) else os.fspath(model)
-    model = _load(model)
+    name = "the model" if isinstance(model, bytes) else os.fspath(model)
+    model = _load(model, name)
     shape = (batch_size, *model.inputs[0].shape[1:])
     if len(model.inputs) != 1 or len(model.outputs) != 1 or None in shape:
         raise files.UserError(
@@ -102,14 +112,17 @@ def _place(allow_cpu: bool) -> str:
     )
 
 
-def _load(model: Model) -> keras.Model:
-    if isinstance(model, keras.Model):
-        return model
-    try:
-        return keras.models.load_model(model, compile=False)
-    except (ValueError, OSError, TypeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise files.UserError(f"{os.fspath(model)}: expected a .keras file of a model ({reason})") from None
+def _load(model: devices.Model, name: str) -> keras.Model:
+    with tempfile.TemporaryDirectory() as folder:
+        path = model
+        if isinstance(model, bytes):  # Keras reads models from files alone
+            path = pathlib.Path(folder) / "model.keras"
+            path.write_bytes(model)
+        try:
+            return keras.models.load_model(path, compile=False)
+        except (ValueError, OSError, TypeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise files.UserError(f"{name}: expected a .keras file of a model ({reason})") from None
 
 
 def _graph(model: keras.Model, shape: tuple[int, ...], place: str, xla: bool) -> Callable[[tf.Tensor], list]:

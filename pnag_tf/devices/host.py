@@ -20,11 +20,21 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
-from pnag_tf import devices, files, terminal
+from pnag_tf import devices, export, files, terminal
 from pnag_tf.devices import turns
 
 SLICE_MS = 5.0  # each model is timed for this long before it is the next one's turn
 SAMPLE_MS = 0.3  # shorter networks run several times a sample: reading the CPU clock takes about a microsecond
+
+
+def device(threads: int = 1) -> devices.Device:
+    """This machine's CPU, on which LiteRT runs .tflite files with that many threads."""
+    return devices.Device(
+        ".tflite",
+        export.convert,
+        functools.partial(measure, threads=threads),
+        functools.partial(describe, threads),
+    )
 
 
 def measure(

@@ -12,8 +12,8 @@ from pnag_tf.figures.agreement import latency_agreement
 from pnag_tf.figures.blocks import architecture, architectures, caption
 from pnag_tf.figures.curves import convergence
 from pnag_tf.figures.histograms import latency_histograms
-from pnag_tf.figures.run import draw_run
-from pnag_tf.figures.style import save
+from pnag_tf.figures.run import draw_run, of_run
+from pnag_tf.figures.style import save, svg
 from pnag_tf.figures.tradeoff import frontier
 
 __all__ = [
@@ -25,5 +25,7 @@ __all__ = [
     "frontier",
     "latency_agreement",
     "latency_histograms",
+    "of_run",
     "save",
+    "svg",
 ]

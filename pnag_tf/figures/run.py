@@ -40,17 +40,23 @@ def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
       UserError: a file cannot be used, or there is nothing to draw.
     """
     workdir, written = pathlib.Path(workdir), []
-    for name, draw in _figures(workdir):
-        try:
-            written += style.save(draw(), workdir / "figures" / name)
-        except style.NothingToDraw:
-            pass  # files without a value, as of a run that has only begun
+    for name, figure in of_run(workdir):
+        written += style.save(figure, workdir / "figures" / name)
     if not written:
         raise files.UserError(
             f"{workdir}: nothing to draw; expected evaluator/history.csv, generator/history.csv, eval/{SAMPLES}, "
             "eval/<method>.csv or latency_table.json, found none with values"
         )
     return written
+
+
+def of_run(workdir: str | os.PathLike) -> Iterator[tuple[str, figure_lib.Figure]]:
+    """Name and figure of all that the files of the run allow; see `draw_run`. Raises UserError."""
+    for name, draw in _figures(pathlib.Path(workdir)):
+        try:
+            yield name, draw()
+        except style.NothingToDraw:
+            pass  # files without a value, as of a run that has only begun
 
 
 def _figures(workdir: pathlib.Path) -> Iterator[tuple[str, Callable[[], figure_lib.Figure]]]:

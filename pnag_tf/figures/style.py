@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -149,6 +150,14 @@ def save(figure: figure_lib.Figure, path: str | os.PathLike) -> list[pathlib.Pat
         with files.replacing(written[-1]) as beside:
             figure.savefig(beside, format=suffix[1:], **settings)
     return written
+
+
+@styled
+def svg(figure: figure_lib.Figure) -> str:
+    """The figure as the text of an SVG file."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
 
 
 # ---- rows -----------------------------------------------------------------------------------------------------------

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from pnag_tf import baselines, deploy, files, rounds, search, tuning
+from pnag_tf import baselines, deploy, files, generator, predictor, rounds, search, tuning
 from pnag_tf import candidates as candidates_lib
 from pnag_tf.stages import searching
 
@@ -21,66 +19,83 @@ METHODS = {
 
 
 class Deploying(searching.Searching):
-    """From a generator, or a method that PNAG is compared with, to networks.
+    """From a generator, or a method that PNAG is compared with, to networks."""
 
-    Attributes:
-      variants: after `eval`, what is known of each kind of each network where more than float32 was asked for.
-    """
+    def eval(self) -> list[tuple[str, list[dict]]]:
+        """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget.
 
-    variants: Sequence[dict] = ()
-
-    def eval(self) -> list[dict]:
-        """`eval/<method>.csv` and, where there is a supernet, `deploy/`: one network for each budget."""
+        Returns:
+          (title, rows) of each table: the networks; and their kinds where more than float32 was asked for.
+        """
+        if self.has_supernet:
+            self.device.describe()  # a device that is not there is told of before hours of work
         self.active_rounds()
-        proposals = self._proposals()
-        self._write_samples(proposals)
+        predictors, made = self.predictors(), self.generator() if self.config.method == "pnag" else None
+        with self.timed(f"eval/{self.config.method}"):
+            proposals = self._proposals(predictors, made)
+        self._write_samples(proposals, predictors, made)
         if self.has_supernet or self.config.eval.rounds:
             # The best network measured so far competes with the proposals.
             proposals = rounds.confirmed(proposals, self.records())
         if self.has_supernet:
-            known = (
-                deploy.reference(self.config, self.latency_table()) if self.config.latency.source == "table" else None
-            )
-            deployed = deploy.choose(self.config, self.subnets, self.splits, self.measure(), proposals, known)
-            rows = [
-                self.row(asked.budget_ms, finalist.found, finalist.place)
-                | deploy.facts(self.config, self.subnets, self.splits, finalist)
-                for asked, finalist in zip(proposals, deployed, strict=True)
-            ]
-            written = {}
-            made = deploy.variants(self.config, self.subnets, self.splits, self.measure(), deployed, known)
-            for row, finalist, kinds in zip(rows, deployed, made, strict=True):
-                path = self.workdir / "deploy" / f"{self.config.device}_{row['budget_ms']}"
-                written[row["budget_ms"]] = deploy.write(path, row, finalist, self.config, self.splits, kinds)
-            self._keep_variants(written)
+            rows, kinds = self._deploy(proposals)
         else:
-            rows = [self.row(found.budget_ms, found, 0) for found in proposals]
+            rows, kinds = [self.row(found.budget_ms, found, 0) for found in proposals], []
         files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, rows[0])
-        return rows
+        tables = [(f"{self.config.method}: a network for each budget", rows)]
+        return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
 
-    def _keep_variants(self, written: dict[str, list[dict]]) -> None:
-        """`deploy/quantized_<device>.csv`: the kinds of every network in `deploy` that has more than float32."""
-        path = self.workdir / "deploy" / f"quantized_{self.config.device}.csv"
-        rows = [{"budget_ms": budget} | facts for budget, kinds in written.items() for facts in kinds]
-        self.variants = rows if set(self.config.eval.quantize) - {"float32"} else ()
+    def _deploy(self, proposals: list[candidates_lib.Candidates]) -> tuple[list[dict], list[dict]]:
+        """Chooses, measures and writes; returns what is known of the networks, and of their kinds."""
+        config, device, known = self.config, self.device, None
+        if config.latency.source == "table":
+            known = deploy.reference(config, self.latency_table(), device)
+        chosen = deploy.choose(config, self.subnets, self.splits, device, proposals, known)
+        rows = [
+            self.row(asked.budget_ms, finalist.found, finalist.place)
+            | deploy.facts(config, self.subnets, self.splits, finalist)
+            for asked, finalist in zip(proposals, chosen, strict=True)
+        ]
+        made = deploy.variants(config, self.subnets, self.splits, device, chosen, known)
+        kinds = []
+        for row, finalist, variants in zip(rows, chosen, made, strict=True):
+            budget = row["budget_ms"]
+            path = self.workdir / "deploy" / f"{config.method}_{config.device}_{budget}"
+            written = deploy.write(path, row, finalist, config, self.splits, device, variants)
+            kinds += [{"budget_ms": budget} | facts for facts in written]
+        self._keep_kinds(kinds, {row["budget_ms"] for row in rows})
+        return rows, kinds
+
+    def _keep_kinds(self, kinds: list[dict], budgets: set[str]) -> None:
+        """`deploy/quantized_<method>_<device>.csv`: the kinds of every network in `deploy` that has more than float32.
+
+        Args:
+          budgets: of the networks just written; what the file holds of earlier ones for them goes.
+        """
+        path = self.workdir / "deploy" / f"quantized_{self.config.method}_{self.config.device}.csv"
         earlier = files.read_csv(path, ()) if path.exists() else []
-        kept = [row for row in earlier if row["budget_ms"] not in written]
-        if kept or self.variants:
-            files.write_csv(path, [*kept, *self.variants], rows[0])
+        rows = [row for row in earlier if row["budget_ms"] not in budgets] + kinds
+        if rows:
+            files.write_csv(path, rows, rows[0])
         else:
             path.unlink(missing_ok=True)
 
-    def _proposals(self) -> list[candidates_lib.Candidates]:
-        """What the method proposes for each budget, the best predicted first."""
-        config, budgets_ms, predictors = self.config, self.budgets_ms(), self.predictors()
-        if config.method == "pnag":
-            made = self.generator()
-            how = config.eval
+    def _proposals(
+        self, predictors: predictor.Predictors, made: generator.Generator | None
+    ) -> list[candidates_lib.Candidates]:
+        """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
+        config, how, budgets_ms = self.config, self.config.eval, self.budgets_ms()
+        if made is not None:
             return search.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
         rng = np.random.default_rng([config.seed, 3])
         return METHODS[config.method](config.space, predictors, budgets_ms, rng, config)
 
-    def _write_samples(self, proposals: list[candidates_lib.Candidates]) -> None:
+    def _write_samples(
+        self,
+        proposals: list[candidates_lib.Candidates],
+        predictors: predictor.Predictors,
+        made: generator.Generator | None,
+    ) -> None:
         """`eval/samples.csv`: what a method draws for each budget before any is dropped (Fig. C).
 
         That is samples of PNAG's policy, and OFA-MO's last population; the other methods have nothing of the kind.
@@ -90,7 +105,6 @@ class Deploying(searching.Searching):
         path, method = self.workdir / "eval" / "samples.csv", self.config.method
         columns = ("method", "budget_ms", "latency_ms", "top1")
         rows = [row for row in files.read_csv(path, columns) if row["method"] != method] if path.exists() else []
-        predictors, made = self.predictors(), self.generator() if method == "pnag" else None
         for proposal in proposals:
             choices = proposal.choices
             if made is not None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from pnag_tf import data, devices, export, files, latency_table, ofa, shrinking, subnet
+from pnag_tf import data, devices, files, latency_table, ofa, shrinking, subnet
 from pnag_tf import records as records_lib
-from pnag_tf.devices import android, host
+from pnag_tf.devices import android, gpu, host, jobs
 from pnag_tf.stages import workdir
 
 WRITE_EVERY = 10  # records between two writes of the unfinished table
@@ -36,7 +38,8 @@ class Measuring(workdir.Workdir):
             raise files.UserError("--stage=supernet: with --records there is no supernet to train")
         if self.supernet_file:
             return ofa.load(self.supernet_file)
-        return shrinking.train(self.config, self.splits, self.workdir / "supernet")
+        with self.timed("supernet"):
+            return shrinking.train(self.config, self.splits, self.workdir / "supernet", log=self.log("supernet"))
 
     def records(self) -> records_lib.Records:
         """`records.csv`: architectures with validation top-1 and latency."""
@@ -54,36 +57,23 @@ class Measuring(workdir.Workdir):
         if not self.has_supernet:
             raise files.UserError("--stage=latency_table: with --records the latencies are given")
         if path.exists():
-            return latency_table.load(path, config.space, config.backbone, self._device())
-        bars: dict[str, tqdm] = {}
-
-        def progress(what, done, total):
-            bar = bars.setdefault(what, tqdm(total=total, desc=what))
-            bar.update(done - bar.n)
-            if done == total:
-                bar.close()
-
+            return latency_table.load(path, config.space, config.backbone, self.device.describe())
         rng = np.random.default_rng([config.seed, 2])
-        measure = self.measure()
-        table = latency_table.measure_table(config.space, config.backbone, measure, config.latency, rng, path, progress)
-        for bar in bars.values():
-            bar.close()
-        return table
+        with self.timed("latency_table"), bars() as progress:
+            return latency_table.measure_table(
+                config.space, config.backbone, self.device, config.latency, rng, path, progress
+            )
 
-    def measure(self) -> devices.Measure:
-        """How networks are timed on the run's device."""
+    @functools.cached_property
+    def device(self) -> devices.Device:
+        """What networks are timed on."""
+        latency = self.config.latency
         if self.config.device == "mobile":
-            journal = self.workdir / "phone.jsonl"
-            return functools.partial(android.measure, settings=self._phone(), journal=journal)
-        return functools.partial(host.measure, threads=self.config.latency.threads)
-
-    def _device(self) -> str:
-        if self.config.device == "mobile":
-            return android.describe(self._phone())
-        return host.describe(self.config.latency.threads)
-
-    def _phone(self) -> android.Settings:
-        return android.Settings(threads=self.config.latency.threads, **dataclasses.asdict(self.config.phone))
+            settings = android.Settings(threads=latency.threads, **dataclasses.asdict(self.config.phone))
+            return android.device(settings, self.workdir / "phone.jsonl")
+        if self.config.device == "gpu":
+            return gpu.device(latency.gpu_batch, latency.allow_cpu)
+        return host.device(latency.threads)
 
     def _measure_records(self, path: pathlib.Path) -> None:
         """Draws architectures and measures them; goes on from an unfinished table.
@@ -93,20 +83,20 @@ class Measuring(workdir.Workdir):
         config, unfinished = self.config, path.with_name("records.unfinished.csv")
         drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
         choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
-        latency_ms = self.latencies_ms(choices)
+        latency_ms, subnets = self.latencies_ms(choices), self.subnets
         validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
         top1 = []
         if unfinished.exists():
             top1 = records_lib.read(unfinished, config.space).top1.tolist()
         bar = tqdm(total=len(choices), initial=len(top1), desc="records", unit="network")
-        while len(top1) < len(choices):
-            top1.append(self.subnets.accuracy(choices[len(top1)], validation)[0])
-            bar.update()
-            if len(top1) % WRITE_EVERY == 0:
-                done = len(top1)
-                table = records_lib.Records(config.space, choices[:done], np.array(top1), latency_ms[:done])
-                records_lib.write(unfinished, table)
-        bar.close()
+        with self.timed("records"), bar:
+            while len(top1) < len(choices):
+                top1.append(subnets.accuracy(choices[len(top1)], validation)[0])
+                bar.update()
+                if len(top1) % WRITE_EVERY == 0:
+                    done = len(top1)
+                    table = records_lib.Records(config.space, choices[:done], np.array(top1), latency_ms[:done])
+                    records_lib.write(unfinished, table)
         records_lib.write(path, records_lib.Records(config.space, choices, np.array(top1), latency_ms))
         unfinished.unlink(missing_ok=True)
 
@@ -114,7 +104,24 @@ class Measuring(workdir.Workdir):
         """Latency in ms of each architecture, by the table or measured: float64 [n]."""
         if self.config.latency.source == "table":
             return self.latency_table().latency_ms(choices)
-        models = [
-            export.convert(self.subnets.extract(row)) for row in tqdm(choices, desc="convert networks", unit="network")
-        ]
-        return np.array([latency.median_ms for latency in self.measure()(models)])
+        bar = tqdm(choices, desc="convert networks", unit="network")
+        models = [self.device.export(self.subnets.extract(row)) for row in bar]
+        return np.array([latency.median_ms for latency in self.device.measure(models)])
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[jobs.Progress]:
+    """A progress bar for each thing that is reported on."""
+    shown: dict[str, tqdm] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        bar = shown.setdefault(what, tqdm(total=total, desc=what))
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    try:
+        yield progress
+    finally:
+        for bar in shown.values():
+            bar.close()

@@ -21,9 +21,11 @@ class Searching(measuring.Measuring):
         """`predictors/`: accuracy and latency of any architecture."""
         folder = self.workdir / "predictors"
         if not (folder / predictor.FILE).exists():
-            made = predictor.train(
-                self.records(), self.config.predictors, self.config.seed, progress=True, focus=self._rounds_done() > 0
-            )
+            table, focus = self.records(), self._rounds_done() > 0
+            with self.timed("predictors"):
+                made = predictor.train(
+                    table, self.config.predictors, self.config.seed, True, focus, self.log("predictors")
+                )
             files.write_json(folder / "report.json", made.report)
             made.save(folder)
         return predictor.load(folder, self.config.space)
@@ -34,9 +36,16 @@ class Searching(measuring.Measuring):
         if not (folder / evaluator.FILE).exists():
             table = self.records()
             budgets_ms = search.training_budgets(table, self.config.generator.budgets)
-            made, history = search.train_evaluator(
-                table, predictors, self.config.evaluator, budgets_ms, self.config.seed, progress=True
-            )
+            with self.timed("evaluator"):
+                made, history = search.train_evaluator(
+                    table,
+                    predictors,
+                    self.config.evaluator,
+                    budgets_ms,
+                    self.config.seed,
+                    progress=True,
+                    log=self.log("evaluator"),
+                )
             workdir.write_history(folder / "history.csv", history)
             held_out = table.split(np.random.default_rng(self.config.seed), self.config.evaluator.held_out)[1]
             workdir.write_history(folder / "ranking.csv", evaluator.ranking(made, held_out))
@@ -49,9 +58,18 @@ class Searching(measuring.Measuring):
         if not (folder / generator.FILE).exists():
             judge, predictors = self.evaluator(), self.predictors()
             rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, predictors)
-            made, history = reinforce.train(
-                config.space, rewards, config.generator, judge.budgets_ms, config.seed, folder, predictors, True
-            )
+            with self.timed("generator"):
+                made, history = reinforce.train(
+                    config.space,
+                    rewards,
+                    config.generator,
+                    judge.budgets_ms,
+                    config.seed,
+                    folder,
+                    predictors,
+                    progress=True,
+                    log=self.log("generator"),
+                )
             workdir.write_history(folder / "history.csv", history)
             made.save(folder)
             (folder / reinforce.CHECKPOINT).unlink(missing_ok=True)

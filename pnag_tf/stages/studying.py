@@ -1,13 +1,18 @@
-"""Stages beside the road: settings of the search, ablations, pictures."""
+"""Stages beside the road: settings of the search, ablations, the comparison, pictures and the report."""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import pathlib
+import shutil
 
 import numpy as np
 
-from pnag_tf import ablation, figures, files, tuning
-from pnag_tf.stages import deploying, workdir
+from pnag_tf import ablation, compare, figures, files, report, tuning, zoo
+from pnag_tf.stages import deploying, measuring, workdir
+
+COMPARED = ("pnag", "evo", "nas_mo", "ofa_mo", "random")
 
 
 class Studying(deploying.Deploying):
@@ -45,6 +50,48 @@ class Studying(deploying.Deploying):
         for number, (_, rows) in enumerate(found, 1):
             workdir.write_history(self.workdir / "ablation" / f"table_{number}.csv", rows)
         return found
+
+    def compare(self) -> list[tuple[str, list[dict]]]:
+        """`compare/`: the networks of the literature and of all methods, timed on the run's device in one run.
+
+        A method that has no `eval/<method>.csv` yet is run first; so the table has all of `COMPARED`.
+        """
+        config, backbone = self.config, self.config.backbone
+        description = self.device.describe()
+        networks = []
+        for method in COMPARED:
+            rows = self._found_by(method)
+            search_s = self._search_seconds(method)
+            networks += compare.of_method(rows, backbone, search_s)
+        networks += compare.of_zoo(zoo.names(), config.device, backbone)
+        folder = self.workdir / "compare"
+        with measuring.bars() as progress:
+            rows = compare.measure(networks, self.device, folder / f"{config.device}.parts", progress)
+        rows += compare.numbers_only(config.device)
+        shown = compare.write(folder, config.device, description, rows)
+        shutil.rmtree(folder / f"{config.device}.parts")
+        return [(f"{description}: measured beside published", shown)]
+
+    def _found_by(self, method: str) -> list[dict[str, str]]:
+        """`eval/<method>.csv`."""
+        path = self.workdir / "eval" / f"{method}.csv"
+        if not path.exists():
+            peer = copy.copy(self)  # with the images and the supernet that are in memory
+            peer.config = dataclasses.replace(self.config, method=method)
+            peer.eval()
+        return files.read_csv(path, ("method", "budget_ms", "arch"))
+
+    def _search_seconds(self, method: str) -> float | None:
+        """What a method took from the records to its architectures, the predictors included."""
+        seconds = self.seconds()
+        parts = ["predictors", f"eval/{method}"] + (["evaluator", "generator"] if method == "pnag" else [])
+        return sum(seconds[part] for part in parts) if set(parts) <= seconds.keys() else None
+
+    def report(self) -> pathlib.Path:
+        """`report/index.html`: the run on one page."""
+        if not any((self.workdir / "eval").glob("*.csv")):
+            self.eval()
+        return report.write(self.workdir)
 
     def figures(self) -> list[pathlib.Path]:
         """`figures/`: pictures of whatever the run has made so far, as PNG and SVG."""

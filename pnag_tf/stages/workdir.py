@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
 import shutil
+import time
+from collections.abc import Iterator
 
 from pnag_tf import config as config_lib
-from pnag_tf import files
+from pnag_tf import files, scalars
+
+SECONDS = "seconds.json"
 
 
 class Workdir:
@@ -61,6 +66,27 @@ class Workdir:
         for free in ("eval", "method", "tune"):
             del settings[free]
         return json.loads(json.dumps(settings))
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Adds the seconds that its block takes to those in `seconds.json`, whether or not the block ends well."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            known = self.seconds()
+            files.write_json(
+                self.workdir / SECONDS, known | {what: round(known.get(what, 0.0) + time.monotonic() - start, 1)}
+            )
+
+    def seconds(self) -> dict[str, float]:
+        """What has been made so far -> the seconds spent on it; those of a killed process are not known."""
+        path = self.workdir / SECONDS
+        return files.read_json(path) if path.exists() else {}
+
+    def log(self, stage: str) -> scalars.Log:
+        """Where the curves of a training go: `tensorboard --logdir=<workdir>/logs` shows them."""
+        return scalars.into(self.workdir / "logs" / stage)
 
     @property
     def has_supernet(self) -> bool:
