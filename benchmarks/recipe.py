@@ -33,7 +33,7 @@ GENERATOR = {
     "heads per kind": ("heads",),
     "generator: K budgets only": ("between",),
     "no aim": ("aim",),
-    "1 sample a budget, moving average": ("samples", "advantage"),
+    "1 sample a budget with moving average": ("samples", "advantage"),
 }
 
 

@@ -160,6 +160,15 @@ class Eval:
 
 
 @dataclasses.dataclass(frozen=True)
+class Finetune:
+    """Training of a chosen network from the supernet's weights (section E); what is not here is `Supernet`'s."""
+
+    epochs: int = 75
+    learning_rate: float = 0.02  # SGD with momentum, cosine to 0
+    ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
+
+
+@dataclasses.dataclass(frozen=True)
 class Tune:
     """How many trials KerasTuner makes."""
 
@@ -185,6 +194,7 @@ class Config:
     evaluator: Evaluator = Evaluator()
     generator: Generator = Generator()
     eval: Eval = Eval()
+    finetune: Finetune = Finetune()
     tune: Tune = Tune()
     device: str = "cpu"
     method: str = "pnag"

@@ -139,12 +139,12 @@ def _measure(
     for finalist in tqdm(finalists, desc="export", unit="network"):
         arch = subnets.net.space.decode(finalist.choices)[0]
         finalist.exported = device.export(subnet.extract(subnets.net, arch, finalist.statistics))
-    latencies, slowness = _latencies([finalist.exported for finalist in finalists], device, known)
+    latencies, slowness = latencies_at([finalist.exported for finalist in finalists], device, known)
     for finalist, latency in zip(finalists, latencies, strict=True):
         finalist.latency, finalist.slowness = latency, slowness
 
 
-def _latencies(
+def latencies_at(
     models: Sequence[bytes], device: devices.Device, known: Reference | None
 ) -> tuple[list[devices.Latency], float]:
     """Latencies at the speed of the reference, and how much longer it took than when the table was made."""
@@ -189,7 +189,7 @@ def variants(
         config.eval.quantize,
         np.concatenate([np.asarray(images) for images in subnets.calibration]),
         lambda: splits.test(config.measure.batch_size),
-        lambda tflites: _latencies(tflites, device, known)[0],
+        lambda tflites: latencies_at(tflites, device, known)[0],
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
@@ -218,11 +218,12 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
 def write(
     path: pathlib.Path,
     row: dict,
-    finalist: Finalist,
+    exported: bytes,
+    measured_on: str,
     config: config_lib.Config,
     splits: data.Splits,
-    device: devices.Device,
-    kinds: Sequence[quantization.Variant],
+    suffix: str,
+    kinds: Sequence[quantization.Variant] = (),
 ) -> list[dict]:
     """Writes the network's file, and `<path>.json` with all that an application needs to use it.
 
@@ -231,13 +232,16 @@ def write(
 
     Args:
       path: without a suffix.
+      row: what is known of the network, as columns.
+      exported: the content of its file, whose name gets `suffix`.
+      measured_on: the device.
       kinds: see `variants`.
 
     Returns:
       What is known of each kind, as columns, the file's name among them; `variants` of the JSON.
     """
-    file = path.with_name(path.name + device.suffix)
-    files.write_bytes(file, finalist.exported)
+    file = path.with_name(path.name + suffix)
+    files.write_bytes(file, exported)
     for kind in export.QUANTIZATIONS[1:]:
         path.with_name(f"{path.name}_{kind}.tflite").unlink(missing_ok=True)
     facts_of = []
@@ -250,7 +254,7 @@ def write(
     info = splits.info
     description = row | {
         "file": file.name,
-        "device": finalist.latency.device,
+        "device": measured_on,
         "resolution": config.backbone.resolution,
         "class_names": info.class_names,
         "mean": info.mean,

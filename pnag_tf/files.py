@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import pathlib
@@ -19,6 +20,11 @@ class UserError(Exception):
 
     The message names what was expected and what was found.
     """
+
+
+def digest(identity: object) -> str:
+    """A short name for whatever has this `repr`."""
+    return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
 
 
 @contextlib.contextmanager

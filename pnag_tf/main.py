@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
         run.open(FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         made = run.make(stage)
-        for title, rows in made if stage in ("eval", "ablation", "compare") else ():
+        for title, rows in made if stage in ("eval", "finetune", "ablation", "compare") else ():
             print(f"\n{title}")
             _print_table(rows)
         print(f"{stage}: done, see {run.workdir}")

@@ -239,9 +239,7 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
         raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
     network = ensemble(inputs, settings)
     network.set_weights([arrays[f"network_{i}"] for i in range(len(network.weights))])
-    accuracy = Accuracy(
-        arrays["linear"], arrays["center"], arrays["pairs"], network, meta["scale"], arrays["shares"]
-    )
+    accuracy = Accuracy(arrays["linear"], arrays["center"], arrays["pairs"], network, meta["scale"], arrays["shares"])
     return Predictors(space, settings, arrays["latency"], accuracy, meta["report"])
 
 

@@ -77,6 +77,21 @@ def subnets(supernet):
     return subnet.Subnets(supernet, [tf.constant(batch) for batch in images])
 
 
+@pytest.fixture(scope="session")
+def image_folder(tmp_path_factory):
+    """Two classes of bright and dark noise."""
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 60), ("light", 180)):
+        (folder / name).mkdir()
+        for number in range(120):
+            pixels = np.clip(rng.normal(level, 40, (16, 16, 3)), 0, 255).astype("uint8")
+            tf.io.write_file(str(folder / name / f"{number}.png"), tf.io.encode_png(pixels))
+    return folder
+
+
 # ---- what the tests of the search share: a table whose truth is a formula ------------------------------------------
 
 

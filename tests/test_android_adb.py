@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -477,4 +478,26 @@ def test_whatever_ends_the_command_line_ends_the_run_on_the_phone(phone, models,
     out, err = process.communicate(timeout=30)
     if how != "SIGKILL":
         assert (process.returncode, out, err) == (130, "", "stopped; nothing is left on the phone\n")
+    assert not left(phone)
+
+
+@heavy
+@pytest.mark.timeout(1500)
+def test_the_whole_road_ends_in_networks_for_the_phone(phone, image_folder, tmp_path):
+    """The blocks are timed on it for the latency table, and the finalists at the end."""
+    tool = adb_daemon.write_tool(tmp_path / "benchmark_model")
+    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--stage=eval", "--device=mobile"]
+    command += ["--dataset=folder", f"--data_dir={image_folder}", f"--workdir={tmp_path}/run"]
+    done = subprocess.run(
+        [*command, f"--serial={phone.address}", f"--benchmark_tool={tool}"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    name = "Google Pixel 4, Android 13 (TP1A.221005.002), benchmark_model "
+    assert files.read_json(tmp_path / "run/latency_table.json")["device"].startswith(name)
+    rows = files.read_csv(tmp_path / "run/eval/pnag.csv", ("budget_ms", "latency_ms", "test_top1"))
+    assert len(rows) == 5 and all(float(row["latency_ms"]) > 0 for row in rows)
+    for row in rows:
+        described = files.read_json(tmp_path / f"run/deploy/pnag_mobile_{row['budget_ms']}.json")
+        assert described["device"].startswith(name)
+        assert (tmp_path / "run/deploy" / described["file"]).read_bytes()[4:8] == b"TFL3"
     assert not left(phone)

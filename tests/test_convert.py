@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert import interpreter as litert
 
 TOOL = pathlib.Path(__file__).parents[1] / "tools/convert.py"
 
@@ -38,7 +39,7 @@ def test_int8_takes_its_ranges_from_a_folder_of_images(folder):
     assert done.returncode == 0, done.stderr
     assert "input [1, 16, 16, 3]" in done.stdout and "1 QUANTIZE" in done.stdout
     content = (folder / "net.tflite").read_bytes()
-    inputs = tf.lite.Interpreter(model_content=content).get_input_details()
+    inputs = litert.Interpreter(model_content=content).get_input_details()
     assert content[4:8] == b"TFL3" and inputs[0]["dtype"] == np.float32
 
 

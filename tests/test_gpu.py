@@ -1,6 +1,9 @@
 """The GPU's protocol on the CPU; what a GPU adds is another name of a device."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 import time
 
 import keras
@@ -91,3 +94,18 @@ def test_what_is_no_model_of_one_size_is_named(no_gpu, tmp_path):
     with pytest.raises(files.UserError, match="the model: expected one input of fixed shape"):
         gpu.measure([export.keras_file(keras.Model(inputs, pooled))], allow_cpu=True)
     assert gpu.measure([], allow_cpu=True) == []
+
+
+@pytest.mark.heavy
+def test_the_whole_road_ends_in_keras_files_timed_by_the_batch(image_folder, tmp_path):
+    """With the CPU in the GPU's place, which the flag allows where there is none."""
+    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}"]
+    command += [f"--workdir={tmp_path}/run", "--device=gpu", "--budgets=4,40"]
+    refused = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
+    assert refused.returncode == 2 and "--device=gpu: expected a GPU" in refused.stderr.splitlines()[-1]
+    done = subprocess.run([*command, "--allow_cpu"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    described = files.read_json(tmp_path / "run/deploy/pnag_gpu_40.json")
+    assert described["file"] == "pnag_gpu_40.keras" and "batch 64" in described["device"]
+    network = keras.models.load_model(tmp_path / "run/deploy/pnag_gpu_40.keras")
+    assert network.output_shape == (None, 2)

@@ -63,19 +63,6 @@ def test_fused_momentum_equals_keras_sgd():
 COMMAND = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder"]
 
 
-@pytest.fixture(scope="module")
-def image_folder(tmp_path_factory):
-    """Two classes of bright and dark noise."""
-    folder = tmp_path_factory.mktemp("images")
-    rng = np.random.default_rng(0)
-    for name, level in (("dark", 60), ("light", 180)):
-        (folder / name).mkdir()
-        for number in range(120):
-            pixels = np.clip(rng.normal(level, 40, (16, 16, 3)), 0, 255).astype("uint8")
-            tf.io.write_file(str(folder / name / f"{number}.png"), tf.io.encode_png(pixels))
-    return folder
-
-
 def _run(image_folder, workdir, stage):
     return subprocess.Popen(
         [*COMMAND, f"--data_dir={image_folder}", f"--workdir={workdir}", f"--stage={stage}"],

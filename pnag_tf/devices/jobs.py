@@ -6,7 +6,6 @@ Converting and measuring never overlap, so that one does not disturb the other.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
@@ -32,7 +31,7 @@ class Job:
 
     @property
     def name(self) -> str:
-        return _digest(self.identity)
+        return files.digest(self.identity)
 
 
 def measure(
@@ -46,7 +45,7 @@ def measure(
     """
     jobs = list(jobs)
     distinct = list({job.name: job for job in jobs}.values())
-    results = folder / f"{what}-{_digest([job.name for job in distinct])}.json"
+    results = folder / f"{what}-{files.digest([job.name for job in distinct])}.json"
     if not results.exists():
         paths = [folder / f"{job.name}{device.suffix}" for job in distinct]
         _convert(distinct, paths, what, device, progress)
@@ -64,7 +63,3 @@ def _convert(
         if not path.exists():
             files.write_bytes(path, device.export(network.randomise(job.build())))
         progress(f"convert {what}", done, len(jobs))
-
-
-def _digest(identity: object) -> str:
-    return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 Files in, files out: a stage reads what earlier stages wrote into the run's folder, and first makes what is missing.
 What is there is not made again, so the same command goes on after a crash. The modules stand on each other: `workdir`,
-`measuring`, `searching`, `deploying`, `studying`; `status` looks at the folder alone.
+`measuring`, `searching`, `deploying`, `finetuning`, `studying`; `status` looks at the folder alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tensorflow as tf
 from pnag_tf.stages import deploying, status, studying
 
 NAMES = ("supernet", "latency_table", "records", "predictors", "evaluator", "generator", "eval")  # the road ...
-NAMES += ("tune", "ablation", "compare", "figures", "report", "status")  # ... and what stands beside it
+NAMES += ("finetune", "tune", "ablation", "compare", "figures", "report", "status")  # ... and what stands beside it
 METHODS = deploying.METHODS
 look = status.look
 

@@ -47,9 +47,7 @@ class Deploying(searching.Searching):
 
     def _deploy(self, proposals: list[candidates_lib.Candidates]) -> tuple[list[dict], list[dict]]:
         """Chooses, measures and writes; returns what is known of the networks, and of their kinds."""
-        config, device, known = self.config, self.device, None
-        if config.latency.source == "table":
-            known = deploy.reference(config, self.latency_table(), device)
+        config, device, known = self.config, self.device, self._reference()
         chosen = deploy.choose(config, self.subnets, self.splits, device, proposals, known)
         rows = [
             self.row(asked.budget_ms, finalist.found, finalist.place)
@@ -61,10 +59,18 @@ class Deploying(searching.Searching):
         for row, finalist, variants in zip(rows, chosen, made, strict=True):
             budget = row["budget_ms"]
             path = self.workdir / "deploy" / f"{config.method}_{config.device}_{budget}"
-            written = deploy.write(path, row, finalist, config, self.splits, device, variants)
+            written = deploy.write(
+                path, row, finalist.exported, finalist.latency.device, config, self.splits, device.suffix, variants
+            )
             kinds += [{"budget_ms": budget} | facts for facts in written]
         self._keep_kinds(kinds, {row["budget_ms"] for row in rows})
         return rows, kinds
+
+    def _reference(self) -> deploy.Reference | None:
+        """What tells how fast the device is now against when its latency table was made; None without a table."""
+        if self.config.latency.source != "table":
+            return None
+        return deploy.reference(self.config, self.latency_table(), self.device)
 
     def _keep_kinds(self, kinds: list[dict], budgets: set[str]) -> None:
         """`deploy/quantized_<method>_<device>.csv`: the kinds of every network in `deploy` that has more than float32.

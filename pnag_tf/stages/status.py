@@ -37,6 +37,7 @@ _ROAD = (
     _Stage("eval", "eval/*.csv", ("deploy/*",)),
 )
 _BESIDE = (
+    _Stage("finetune", "eval/*_finetuned.csv", ("finetune/*/*",)),
     _Stage("tune", "tune/best.json", ("tune/*",)),
     _Stage("ablation", "ablation/table_3.csv", ("ablation/*.csv",)),
     _Stage("compare", "compare/*.md", ("compare/*/*",)),
@@ -92,8 +93,10 @@ def _road(settings: dict) -> tuple[_Stage, ...]:
 def _state(folder: pathlib.Path, stage: _Stage, settings: dict) -> tuple[str, list[pathlib.Path]]:
     """What has become of a stage, and the files that tell."""
     if any(folder.glob(stage.done)):
-        inside = folder / stage.done.split("/")[0]
-        return "done", [path for path in (inside.rglob("*") if inside.is_dir() else [inside]) if path.is_file()]
+        whole = folder / stage.name  # where a stage has a folder of its own, all that is in it
+        return "done", [
+            path for path in (whole.rglob("*") if whole.is_dir() else folder.glob(stage.done)) if path.is_file()
+        ]
     paths = [path for pattern in stage.begun for path in folder.glob(pattern) if path.is_file()]
     return (f"under way{_progress(folder, stage, settings)}" if paths else "to come"), paths
 

@@ -10,12 +10,12 @@ import shutil
 import numpy as np
 
 from pnag_tf import ablation, compare, figures, files, report, tuning, zoo
-from pnag_tf.stages import deploying, measuring, workdir
+from pnag_tf.stages import finetuning, measuring, workdir
 
 COMPARED = ("pnag", "evo", "nas_mo", "ofa_mo", "random")
 
 
-class Studying(deploying.Deploying):
+class Studying(finetuning.Finetuning):
     """What is done with a run for its own sake."""
 
     def tune(self) -> dict[str, dict[str, float]]:

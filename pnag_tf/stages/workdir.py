@@ -49,6 +49,8 @@ class Workdir:
         settings = self._settings()
         if path.exists():
             found = files.read_json(path)
+            if set(self.workdir.iterdir()) == {path}:
+                found = settings  # nothing is made yet
             if not any((self.workdir / made).exists() for made in ("evaluator", "generator", "ablation")):
                 # Nothing there depends on these yet: they may now be what `tune` found.
                 found |= {part: settings[part] for part in ("evaluator", "generator")}
@@ -63,7 +65,7 @@ class Workdir:
             "records_file": self.records_file,
             "supernet_file": self.supernet_file,
         }
-        for free in ("eval", "method", "tune"):
+        for free in ("eval", "finetune", "method", "tune"):
             del settings[free]
         return json.loads(json.dumps(settings))
 
