@@ -88,21 +88,29 @@ def run(
 def tables(results: dict[str, list[dict]], settings: config_lib.Generator) -> list[tuple[str, list[dict]]]:
     """The three tables: (title, rows), a row holding ``variant``, top-1 in percent per budget, and ``mean``.
 
+    A network that misses its budget, and a mean with one, is marked: it does not compare.
+
     Args:
-      results: variant's name -> its rows, one a budget, with ``budget_ms`` and ``predicted_top1``; where all rows have
-        ``measured_top1``, that is shown instead.
+      results: variant's name -> its rows, one a budget, with ``budget_ms``, ``predicted_top1`` and
+        ``predicted_latency_ms``; where all rows have the same measured, that is taken instead.
       settings: as for `variants`.
     """
     measured = all("measured_top1" in row for rows in results.values() for row in rows)
-    column = "measured_top1" if measured else "predicted_top1"
+    kind = "measured" if measured else "predicted"
     found = []
     for table in (BUDGETS, SEARCH, REWARD):
         lines = []
         for variant in sorted(variants(settings), key=lambda variant: variant.settings.budgets):
             for title in [title for name, title in variant.rows if name == table]:
                 rows = results[variant.name]
-                top1 = [100 * float(row[column]) for row in rows]
-                shown = {f"{row['budget_ms']} ms": f"{value:.2f}" for row, value in zip(rows, top1, strict=True)}
-                lines.append({"variant": title} | shown | {"mean": f"{np.mean(top1):.2f}"})
-        found.append((f"{table} ({column.replace('_', ' ')}, %)", lines))
+                top1 = [100 * float(row[f"{kind}_top1"]) for row in rows]
+                over = [float(row[f"{kind}_latency_ms"]) > float(row["budget_ms"]) for row in rows]
+                budgets = [f"{row['budget_ms']} ms" for row in rows]
+                shown = dict(zip(budgets, map(_marked, top1, over), strict=True))
+                lines.append({"variant": title} | shown | {"mean": _marked(np.mean(top1), any(over))})
+        found.append((f"{table} ({kind} top1, %; ! over budget)", lines))
     return found
+
+
+def _marked(top1: float, over: bool) -> str:
+    return f"{top1:.2f}{'!' if over else ''}"

@@ -39,6 +39,7 @@ class Phase:
     teacher: bool = True  # distil from the full network as the last phase without a teacher left it
     warmup_epochs: float = 0.0  # the learning rate rises from 0, then falls by a cosine
     full_share: float = 0.0  # share of the subnets drawn that are the full network, so that it is not forgotten
+    sandwich: bool = False  # each step trains the full network, the smallest, and random ones taught by the full one
 
 
 @dataclasses.dataclass(frozen=True)

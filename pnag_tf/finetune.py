@@ -108,6 +108,7 @@ def _compile(
     for layer in network.layers:
         if regularisation.weight_decay and hasattr(layer, "kernel"):
             layer.kernel.regularizer = keras.regularizers.L2(regularisation.weight_decay / 2)
+    optimizer.build(network.trainable_variables)  # so that its state can be loaded
     network.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
 
 

@@ -44,6 +44,8 @@ flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
 flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, refit")
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
+flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0")
+flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
 flags.DEFINE_integer("seed", 0, "of everything random")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
 
@@ -90,7 +92,7 @@ def _config():
     Raises:
       UserError: a flag's value cannot be used.
     """
-    config = presets.preset(FLAGS.preset)
+    config = presets.preset(FLAGS.preset, FLAGS.shrinking)
     _choose("method", FLAGS.method, ("pnag", *stages.METHODS))
     device = _choose("device", FLAGS.device, DEVICES)
     images = dataclasses.replace(
@@ -120,6 +122,9 @@ def _config():
         backbone = dataclasses.replace(backbone, classes=classes)
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
+    if FLAGS.epochs < 0:
+        raise files.UserError(f"--epochs: expected 1 or more, found {FLAGS.epochs}")
+    finetune = dataclasses.replace(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs)
     return dataclasses.replace(
         config,
         data=images,
@@ -134,6 +139,7 @@ def _config():
             rounds=FLAGS.rounds,
             measure_command=FLAGS.measure_command,
         ),
+        finetune=finetune,
         device=device,
         method=FLAGS.method,
         seed=FLAGS.seed,

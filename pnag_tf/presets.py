@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from pnag_tf import backbone as backbone_lib
 from pnag_tf import config as config_lib
 from pnag_tf import recipes
 from pnag_tf import space as space_lib
 
 NAMES = ("tiny", "demo", "search", "paper")
+SHRINKING = ("progressive", "sandwich")
 
 _KERNELS, _DEPTHS, _RATIOS = {"kernels": (3, 5, 7)}, {"depths": (2, 3, 4)}, {"ratios": (3, 4, 6)}
 
 
-def preset(name: str) -> config_lib.Config:
-    """The settings of a preset; raises KeyError for an unknown name."""
+def preset(name: str, shrinking: str = "progressive") -> config_lib.Config:
+    """The settings of a preset; raises KeyError for an unknown name.
+
+    Args:
+      shrinking: 'progressive' (once-for-all) or 'sandwich' (BigNAS): how the supernet is trained.
+    """
     predictors, evaluator, generator, evaluation = recipes.SEARCH[name]
     images = {"tiny": _tiny, "demo": _demo, "search": _paper, "paper": _paper}[name]()
+    if shrinking == "sandwich":
+        images["supernet"] = dataclasses.replace(images["supernet"], phases=(_sandwich(name, images["space"]),))
     return config_lib.Config(
         preset=name, predictors=predictors, evaluator=evaluator, generator=generator, eval=evaluation, **images
+    )
+
+
+def _sandwich(name: str, space: space_lib.SearchSpace) -> config_lib.Phase:
+    """One phase with all options from the first step, as long as the preset's own phases in time."""
+    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (1.6, 0.1, 3)}.get(name, (45, 0.1, 4))
+    return config_lib.Phase(
+        "sandwich",
+        epochs,
+        learning_rate,
+        depths=space.depths,
+        kernels=space.kernels,
+        ratios=space.ratios,
+        subnets_per_step=subnets,
+        teacher=False,
+        warmup_epochs=min(1.0, 0.1 * epochs),
+        sandwich=True,
     )
 
 
@@ -47,6 +73,7 @@ def _tiny() -> dict:
         "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
         "measure": config_lib.Measure(architectures=60, calibration_images=250, validation_images=500),
         "latency": config_lib.Latency(calibration_networks=4, check_networks=2),
+        "finetune": config_lib.Finetune(epochs=2),
         "tune": config_lib.Tune(evaluator_trials=4, generator_trials=4, random_trials=50, bayesian_trials=4),
     }
 
@@ -59,12 +86,13 @@ def _demo() -> dict:
         config_lib.Phase("width", 2.7, 0.05, **_KERNELS, **_DEPTHS, **_RATIOS, full_share=0.3),
     )
     return {
+        "space": space_lib.SearchSpace(),
         "backbone": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
         "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
         "measure": config_lib.Measure(
             architectures=220, calibration_images=500, validation_images=1500, finalist_images=6000
         ),
-        "latency": config_lib.Latency(),
+        "finetune": config_lib.Finetune(epochs=4),
     }
 
 
@@ -79,7 +107,9 @@ def _paper() -> dict:
         config_lib.Phase("width", 20, 0.03, **_KERNELS, **_DEPTHS, **_RATIOS, subnets_per_step=4),
     )
     return {
+        "space": space_lib.SearchSpace(),
         "backbone": backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
         "data": config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
         "supernet": config_lib.Supernet(phases=phases),
+        "finetune": config_lib.Finetune(ema=0.999),
     }

@@ -51,7 +51,8 @@ class Trainer(keras.Model):
 
     Args:
       net: the supernet; its weights are the trained ones.
-      phase: which options may be drawn, how many subnets a step.
+      phase: which options may be drawn, how many subnets a step. In a sandwich (BigNAS, section 3.1) the first is the
+        full network, which teaches the others of the step, the second the smallest.
       settings: label smoothing, weight decay, weight of the distillation.
       seed: which subnets a step draws depends on it and on the step alone.
       teacher: images -> logits of the full network, or None to learn from the labels alone.
@@ -83,6 +84,8 @@ class Trainer(keras.Model):
 
     def draw(self, step, index: int):
         """The `index`-th subnet of a step: int32 [tokens]."""
+        if self.phase.sandwich and index < 2:
+            return tf.constant((self.net.space.largest, self.net.space.smallest)[index](), tf.int32)
         seed = tf.stack([self.seed, tf.cast(step, tf.int32) * self.phase.subnets_per_step + index])
         full, *uniform = tf.unstack(tf.random.stateless_uniform([1 + len(self.options)], seed))
         picks = [
@@ -100,6 +103,8 @@ class Trainer(keras.Model):
             with tf.GradientTape() as tape:
                 logits = self.net({"images": images, "choices": self.draw(step, index)}, training=True)
                 loss = self.loss_of(logits, labels, taught)
+            if self.phase.sandwich and index == 0:
+                taught = tf.nn.softmax(tf.stop_gradient(logits))
             gradients = tape.gradient(loss, weights)
             total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
             self.loss_mean.update_state(loss)

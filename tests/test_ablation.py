@@ -43,19 +43,23 @@ def test_variants_propose_for_every_budget(name, table, predictors):
 def test_tables_by_hand():
     settings = config.Generator()
     results = {
-        found.name: [{"budget_ms": "20", "predicted_top1": "0.7"}, {"budget_ms": "30", "predicted_top1": "0.8"}]
+        found.name: [
+            {"budget_ms": "20", "predicted_top1": "0.7", "predicted_latency_ms": "20"},
+            {"budget_ms": "30", "predicted_top1": "0.8", "predicted_latency_ms": "29.5"},
+        ]
         for found in ablation.variants(settings)
     }
-    results["absolute"][1] = {"budget_ms": "30", "predicted_top1": "0.6"}
+    results["absolute"][1] = {"budget_ms": "30", "predicted_top1": "0.6", "predicted_latency_ms": "30.1"}
     budgets, search, reward = ablation.tables(results, settings)
     assert [row["variant"] for row in budgets[1]] == ["K = 1", "K = 2", "K = 5", "K = 10", "K = 30"]
     assert [row["variant"] for row in search[1]] == ["joint", "independent"]
-    assert reward[1][-1] == {"variant": "absolute", "20 ms": "70.00", "30 ms": "60.00", "mean": "65.00"}
-    assert reward[0] == "reward (predicted top1, %)"
+    assert reward[1][-1] == {"variant": "absolute", "20 ms": "70.00", "30 ms": "60.00!", "mean": "65.00!"}
+    assert reward[0] == "reward (predicted top1, %; ! over budget)" and reward[1][0]["30 ms"] == "80.00"
 
 
 def test_tables_show_what_was_measured_where_all_was():
-    rows = [{"budget_ms": "20", "predicted_top1": "0.7", "measured_top1": "0.5"}]
+    rows = [{"budget_ms": "20", "predicted_top1": "0.7", "predicted_latency_ms": "21"}]
+    rows[0] |= {"measured_top1": "0.5", "measured_latency_ms": "20"}
     results = {found.name: rows for found in ablation.variants(config.Generator())}
     title, lines = ablation.tables(results, config.Generator())[0]
-    assert title.endswith("(measured top1, %)") and lines[0]["20 ms"] == "50.00"
+    assert title.endswith("(measured top1, %; ! over budget)") and lines[0]["20 ms"] == "50.00"

@@ -35,6 +35,16 @@ def test_a_phase_draws_all_its_options_and_no_others(supernet, space):
     assert (draws[5] == trainer.draw(5, 0).numpy()).all()
 
 
+def test_a_sandwich_is_the_largest_the_smallest_and_random_ones(supernet, space):
+    every = {"depths": space.depths, "kernels": space.kernels, "ratios": space.ratios}
+    trainer = _trainer(supernet, config_lib.Phase("all", 1, 0.1, **every, subnets_per_step=4, sandwich=True))
+    draws = [[trainer.draw(step, index).numpy() for index in range(4)] for step in range(5)]
+    for largest, smallest, first, second in draws:
+        assert (largest == space.largest()).all() and (smallest == space.smallest()).all()
+        assert (first != second).any()
+    assert (draws[0][2] != draws[1][2]).any()
+
+
 def test_an_unknown_option_is_named(space):
     with pytest.raises(files.UserError, match=r"phase 'x': kernel 9; choose from \(3, 5, 7\)"):
         shrinking.phase_options(space, config_lib.Phase("x", 1, 0.1, kernels=(3, 9)))

@@ -215,7 +215,8 @@ class Splits:
     def _plain(self, part: examples.Examples, batch_size: int) -> tf.data.Dataset:
         order = tf.data.Dataset.range(len(part)).map(lambda index: tf.cast(index, tf.int32)).batch(batch_size)
         order = order.map(lambda indices: (indices, tf.zeros((2,), tf.int64)))
-        return self._batches(part, order, batch_size, "none")
+        dataset = self._batches(part, order, batch_size, "none")
+        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(part) // batch_size)))
 
     def _batches(
         self, part: examples.Examples, order: tf.data.Dataset, batch_size: int, augmentation: str
