@@ -8,7 +8,7 @@ PACKAGE := dataset-fashion-mnist
 .PHONY: demo test heavy lint venv clean data
 
 demo: $(VENV)/.installed data
-	$(BIN)/python -m pnag_tf.main --stage=eval
+	$(BIN)/python -m pnag_tf.main --stage=report
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest

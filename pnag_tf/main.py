@@ -21,6 +21,7 @@ from pnag_tf import config as config_lib
 from pnag_tf import data, export, ofa, presets, stages, tuning
 
 DEVICES = ("cpu", "gpu", "mobile")
+TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> int:
         run.open(FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         made = run.make(stage)
-        for title, rows in made if stage in ("eval", "finetune", "ablation", "compare") else ():
+        for title, rows in made if stage in TABLES else ():
             print(f"\n{title}")
             _print_table(rows)
         print(f"{stage}: done, see {run.workdir}")

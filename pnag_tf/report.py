@@ -134,7 +134,7 @@ def _facts(workdir: pathlib.Path, settings: dict) -> list[tuple[str, str]]:
         facts.append(("images", f"{data['dataset']} {data['data_dir']}".strip()))
         facts.append(("resolution", f"{backbone['resolution']} px, {backbone['classes']} classes"))
     facts.append(("width multiplier", f"{backbone['width_multiplier']:g}"))
-    facts.append(("architectures in the space", f"{space.size:.2g}"))
+    facts.append(("architectures in the space", f"{space.size:.3g}"))
     facts.append(("seed", str(settings["seed"])))
     return facts
 

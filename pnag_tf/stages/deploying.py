@@ -38,7 +38,8 @@ class Deploying(searching.Searching):
             # The best network measured so far competes with the proposals.
             proposals = rounds.confirmed(proposals, self.records())
         if self.has_supernet:
-            rows, kinds = self._deploy(proposals)
+            with self.timed(f"eval/{self.config.method}/deploy"):
+                rows, kinds = self._deploy(proposals)
         else:
             rows, kinds = [self.row(found.budget_ms, found, 0) for found in proposals], []
         files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, rows[0])

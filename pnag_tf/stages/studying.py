@@ -73,9 +73,11 @@ class Studying(finetuning.Finetuning):
         return [(f"{description}: measured beside published", shown)]
 
     def _found_by(self, method: str) -> list[dict[str, str]]:
-        """`eval/<method>.csv`."""
+        """`eval/<method>.csv`, made where it is missing or is for other budgets than were asked for."""
         path = self.workdir / "eval" / f"{method}.csv"
-        if not path.exists():
+        found = [row["budget_ms"] for row in files.read_csv(path, ("budget_ms",))] if path.exists() else []
+        asked = [f"{budget_ms:g}" for budget_ms in self.config.eval.budgets]
+        if not found or (asked and asked != found):
             peer = copy.copy(self)  # with the images and the supernet that are in memory
             peer.config = dataclasses.replace(self.config, method=method)
             peer.eval()
@@ -87,11 +89,11 @@ class Studying(finetuning.Finetuning):
         parts = ["predictors", f"eval/{method}"] + (["evaluator", "generator"] if method == "pnag" else [])
         return sum(seconds[part] for part in parts) if set(parts) <= seconds.keys() else None
 
-    def report(self) -> pathlib.Path:
-        """`report/index.html`: the run on one page."""
-        if not any((self.workdir / "eval").glob("*.csv")):
-            self.eval()
-        return report.write(self.workdir)
+    def report(self) -> list[tuple[str, list[dict]]]:
+        """`report/index.html`: the run on one page; returns the table of the run's method."""
+        rows = self._found_by(self.config.method)
+        path = report.write(self.workdir)
+        return [(f"{self.config.method}: a network for each budget; all in {path}", rows)]
 
     def figures(self) -> list[pathlib.Path]:
         """`figures/`: pictures of whatever the run has made so far, as PNG and SVG."""
