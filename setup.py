@@ -33,6 +33,7 @@ setuptools.setup(
     extras_require={
         "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12", *TUNE],
         "tune": TUNE,
+        "ray": ["ray>=2.40"],
         "ofa": ["torch==2.13.0"],  # reads once-for-all's checkpoints, nothing else
     },
 )

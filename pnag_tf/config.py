@@ -170,6 +170,14 @@ class Finetune:
 
 
 @dataclasses.dataclass(frozen=True)
+class Ray:
+    """Processes that measure the records."""
+
+    address: str = ""  # 'local', 'auto' or host:port; empty = this process measures alone
+    workers: int = 0  # 0 = one for each GPU, or for each four cores
+
+
+@dataclasses.dataclass(frozen=True)
 class Tune:
     """How many trials KerasTuner makes."""
 
@@ -197,6 +205,7 @@ class Config:
     eval: Eval = Eval()
     finetune: Finetune = Finetune()
     tune: Tune = Tune()
+    ray: Ray = Ray()
     device: str = "cpu"
     method: str = "pnag"
     seed: int = 0

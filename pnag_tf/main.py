@@ -45,7 +45,9 @@ flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
 flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, refit")
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
-flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0")
+flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (this machine's cluster) or host:port")
+flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or for each four cores", lower_bound=0)
+flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
 flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
 flags.DEFINE_integer("seed", 0, "of everything random")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
@@ -123,8 +125,6 @@ def _config():
         backbone = dataclasses.replace(backbone, classes=classes)
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
-    if FLAGS.epochs < 0:
-        raise files.UserError(f"--epochs: expected 1 or more, found {FLAGS.epochs}")
     finetune = dataclasses.replace(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs)
     return dataclasses.replace(
         config,
@@ -141,6 +141,7 @@ def _config():
             measure_command=FLAGS.measure_command,
         ),
         finetune=finetune,
+        ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
         device=device,
         method=FLAGS.method,
         seed=FLAGS.seed,
@@ -176,4 +177,4 @@ def _print_table(rows: list[dict]) -> None:
 
 if __name__ == "__main__":
     logging.set_verbosity(logging.WARNING)
-    app.run(main)
+    app.run(main, flags_parser=terminal.flags_parser())

@@ -203,7 +203,7 @@ def train(
       The trained supernet.
     """
     phases = config.supernet.phases
-    done = [folder / f"{number}_{phase.name}.keras" for number, phase in enumerate(phases)]
+    done = finished(config, folder)
     history = read_history(folder / "history.csv")
     judged = read_history(folder / "phases.csv")
     first_taught = next((i for i, phase in enumerate(phases) if phase.teacher), len(phases))
@@ -226,6 +226,11 @@ def train(
             net.save(beside)
         (folder / "training.weights.h5").unlink(missing_ok=True)
     return net if net is not None else keras.models.load_model(done[-1])
+
+
+def finished(config: config_lib.Config, folder: pathlib.Path) -> list[pathlib.Path]:
+    """The file that each phase leaves behind, the trained supernet the last."""
+    return [folder / f"{number}_{phase.name}.keras" for number, phase in enumerate(config.supernet.phases)]
 
 
 def _largest(net: supernet_lib.Supernet) -> Callable:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from pnag_tf import data, devices, files, latency_table, ofa, shrinking, subnet
+from pnag_tf import data, devices, fanout, files, latency_table, ofa, shrinking, subnet
 from pnag_tf import records as records_lib
 from pnag_tf.devices import android, gpu, host, jobs
 from pnag_tf.stages import workdir
@@ -40,6 +40,13 @@ class Measuring(workdir.Workdir):
             return ofa.load(self.supernet_file)
         with self.timed("supernet"):
             return shrinking.train(self.config, self.splits, self.workdir / "supernet", log=self.log("supernet"))
+
+    def supernet_path(self) -> pathlib.Path:
+        """The file of the trained supernet, which is trained first where it is missing."""
+        if self.supernet_file:
+            return pathlib.Path(self.supernet_file)
+        self.supernet()
+        return shrinking.finished(self.config, self.workdir / "supernet")[-1]
 
     def records(self) -> records_lib.Records:
         """`records.csv`: architectures with validation top-1 and latency."""
@@ -83,22 +90,34 @@ class Measuring(workdir.Workdir):
         config, unfinished = self.config, path.with_name("records.unfinished.csv")
         drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
         choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
-        latency_ms, subnets = self.latencies_ms(choices), self.subnets
-        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
-        top1 = []
+        latency_ms, top1 = self.latencies_ms(choices), np.full(len(choices), np.nan)
         if unfinished.exists():
-            top1 = records_lib.read(unfinished, config.space).top1.tolist()
-        bar = tqdm(total=len(choices), initial=len(top1), desc="records", unit="network")
+            earlier = records_lib.read(unfinished, config.space)
+            known = {row.tobytes(): value for row, value in zip(earlier.choices, earlier.top1, strict=True)}
+            top1[:] = [known.get(row.tobytes(), np.nan) for row in choices]
+        waiting = np.flatnonzero(np.isnan(top1))
+        bar = tqdm(total=len(choices), initial=len(choices) - len(waiting), desc="records", unit="network")
+        judged = self._judged(choices[waiting])
         with self.timed("records"), bar:
-            while len(top1) < len(choices):
-                top1.append(subnets.accuracy(choices[len(top1)], validation)[0])
+            for number, (place, value) in enumerate(judged, start=1):
+                top1[waiting[place]] = value
                 bar.update()
-                if len(top1) % WRITE_EVERY == 0:
-                    done = len(top1)
-                    table = records_lib.Records(config.space, choices[:done], np.array(top1), latency_ms[:done])
+                if number % WRITE_EVERY == 0:
+                    done = np.isfinite(top1)
+                    table = records_lib.Records(config.space, choices[done], top1[done], latency_ms[done])
                     records_lib.write(unfinished, table)
-        records_lib.write(path, records_lib.Records(config.space, choices, np.array(top1), latency_ms))
+        records_lib.write(path, records_lib.Records(config.space, choices, top1, latency_ms))
         unfinished.unlink(missing_ok=True)
+
+    def _judged(self, choices: np.ndarray) -> Iterator[tuple[int, float]]:
+        """(row of `choices`, validation top-1), here or on Ray, in any order."""
+        config = self.config
+        if config.ray.address:
+            yield from fanout.accuracies(config, self.supernet_path(), choices, config.ray.address, config.ray.workers)
+            return
+        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
+        for place, row in enumerate(choices):
+            yield place, self.subnets.accuracy(row, validation)[0]
 
     def latencies_ms(self, choices: np.ndarray) -> np.ndarray:
         """Latency in ms of each architecture, by the table or measured: float64 [n]."""

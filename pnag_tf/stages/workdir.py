@@ -65,7 +65,7 @@ class Workdir:
             "records_file": self.records_file,
             "supernet_file": self.supernet_file,
         }
-        for free in ("eval", "finetune", "method", "tune"):
+        for free in ("eval", "finetune", "method", "ray", "tune"):
             del settings[free]
         return json.loads(json.dumps(settings))
 

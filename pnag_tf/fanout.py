@@ -1,0 +1,136 @@
+"""Accuracies of many subnets on many processes or machines, with Ray.
+
+Each actor loads images and supernet once and has one architecture at a time. One that dies is replaced, and only the
+architecture that it had is given out again; each result comes back once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pnag_tf import config as config_lib
+from pnag_tf import data, files, ofa, shrinking, subnet
+
+CORES = 4  # of an actor where there is no GPU
+REACH_S = 10.0  # for how long to wait for a cluster
+DEATHS = 3  # of actors in a row, with no result in between, after which it is no accident
+
+
+def accuracies(
+    config: config_lib.Config,
+    supernet_path: str | os.PathLike,
+    choices: np.ndarray,
+    address: str,
+    workers: int = 0,
+) -> Iterator[tuple[int, float]]:
+    """Yields (row of `choices`, validation top-1) as they come, each row once.
+
+    Args:
+      config: data, and how subnets are measured; the images lie under the same path on all machines.
+      supernet_path: a saved supernet, readable on all machines.
+      choices: int32 [n, tokens].
+      address: 'local' starts Ray on this machine; 'auto' finds the cluster that this machine is in, and host:port one
+        elsewhere.
+      workers: actors; 0 = one for each GPU, or for each CORES cores where there is none.
+
+    Raises:
+      UserError: Ray is not installed or cannot be reached, or actors die again and again.
+    """
+    ray = _library()
+    _connect(ray, address)
+    try:
+        actor = _actor_class(ray, workers)
+        start = (config, os.path.abspath(supernet_path))
+        count = min(len(choices), workers or _workers(ray))
+        yield from _give_out(ray, lambda: actor.remote(*start), count, choices)
+    finally:
+        ray.shutdown()
+
+
+def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[tuple[int, float]]:
+    waiting = list(range(len(choices)))[::-1]
+    running = {}  # reference of a result -> (actor, row)
+
+    def send(actor):
+        if waiting:
+            row = waiting.pop()
+            running[actor.top1.remote(choices[row])] = (actor, row)
+
+    for _ in range(count):
+        send(make())
+    deaths = 0
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        actor, row = running.pop(done)
+        try:
+            top1 = ray.get(done)
+        except ray.exceptions.RayActorError as error:
+            deaths += 1
+            if deaths == DEATHS:
+                raise files.UserError(f"Ray: {deaths} actors died one after the other: {_line(error)}") from None
+            waiting.append(row)
+            send(make())
+            continue
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, files.UserError):
+                raise error.cause from None
+            raise
+        deaths = 0
+        send(actor)  # before the result is used: the actor does not wait for that
+        yield row, top1
+
+
+class Judge:
+    """What runs in an actor."""
+
+    def __init__(self, config: config_lib.Config, supernet_path: str):
+        splits = data.load(config.data, config.backbone.resolution, config.seed)
+        self._subnets = subnet.Subnets(ofa.load(supernet_path), list(shrinking.calibration_batches(config, splits)))
+        self._validation = list(splits.validation(config.measure.batch_size, config.measure.validation_images))
+
+    def top1(self, choices: np.ndarray) -> float:
+        """Validation top-1 of one architecture, a fraction: choices int32 [tokens]."""
+        return self._subnets.accuracy(choices, self._validation)[0]
+
+
+def _library():
+    try:
+        import ray
+    except ImportError:
+        raise files.UserError("--ray_address: Ray is not installed: python -m pip install -e '.[ray]'") from None
+    return ray
+
+
+def _connect(ray, address: str) -> None:
+    options = {"logging_level": "error", "log_to_driver": False}
+    try:
+        if address == "local":
+            options["include_dashboard"] = False
+        elif address != "auto":  # Ray itself would try for minutes
+            host, port = address.removeprefix("ray://").rsplit(":", 1)
+            socket.create_connection((host, int(port)), REACH_S).close()
+        ray.init(address=address, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise files.UserError(f"--ray_address={address}: no Ray cluster can be reached ({_line(error)})") from None
+
+
+def _workers(ray) -> int:
+    found = ray.cluster_resources()
+    return int(found.get("GPU", 0)) or max(1, int(found.get("CPU", 1)) // CORES)
+
+
+def _actor_class(ray, workers: int):
+    found = ray.cluster_resources()
+    if found.get("GPU", 0):
+        return ray.remote(num_gpus=1, max_restarts=0)(Judge)
+    cores = max(1, int(found.get("CPU", 1)) // workers) if workers else min(CORES, max(1, int(found.get("CPU", 1))))
+    return ray.remote(num_cpus=cores, max_restarts=0)(Judge)
+
+
+def _line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
