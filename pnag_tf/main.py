@@ -46,7 +46,7 @@ flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --sta
 flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, refit")
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
 flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (this machine's cluster) or host:port")
-flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or for each four cores", lower_bound=0)
+flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or four cores", lower_bound=0)
 flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
 flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
 flags.DEFINE_integer("seed", 0, "of everything random")
