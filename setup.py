@@ -7,7 +7,7 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pnag_tf/__init__.py").read_text())[1]
-TUNE = ["tensorboard", "scikit-learn", "scipy"]
+TUNE = ["scikit-learn", "scipy"]
 
 setuptools.setup(
     name="pnag_tf",
@@ -27,6 +27,7 @@ setuptools.setup(
         "ai-edge-litert>=2.0",
         "absl-py",
         "numpy",
+        "tensorboard",  # tf.summary writes through it
         "matplotlib",
         "tqdm",
     ],
