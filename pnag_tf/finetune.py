@@ -15,6 +15,7 @@ from tqdm.keras import TqdmCallback
 
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
+from pnag_tf import distribution as distribution_lib
 from pnag_tf import files, scalars
 
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
@@ -27,6 +28,7 @@ def train(
     folder: pathlib.Path,
     progress: bool = True,
     log: scalars.Log = scalars.nowhere,
+    distribution: distribution_lib.Distribution | None = None,
 ) -> tuple[keras.Model, list[dict]]:
     """Trains a network and returns it as it was after its best epoch; called again after a crash, it goes on.
 
@@ -43,32 +45,36 @@ def train(
     Raises:
       FloatingPointError: the loss became NaN.
     """
+    distribution = distribution or distribution_lib.make()
     settings, batch = config.finetune, config.data.batch_size
     steps = splits.steps_per_epoch(batch)
     history = _numbers(files.read_csv(folder / HISTORY, ())) if (folder / HISTORY).exists() else []
     if not (folder / BEST).exists():
-        _keep(start(), folder / BEST)
+        _keep(start(), distribution.written(folder / BEST))
         history = []
-    network = keras.models.load_model(folder / BEST, compile=False)
-    _compile(network, settings, config.supernet, steps)
+    with distribution.scope():
+        network = keras.models.load_model(distribution.shared(folder / BEST), compile=False)
+        _compile(network, settings, config.supernet, steps)
     validation = splits.validation(config.measure.batch_size)
     validation = validation.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
+    validation = distribution.parted(validation)
     if not history:
         judged = network.evaluate(validation, verbose=0, return_dict=True)
         history = [{"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}]
-        files.write_csv(folder / HISTORY, history, history[0])
+        files.write_csv(distribution.written(folder / HISTORY), history, history[0])
     if (folder / STATE).exists():
         network.load_weights(folder / STATE)
     done = int(network.optimizer.iterations) // steps
     history = history[: done + 1]
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
-    callbacks += [_Best(folder, history, log), _State(folder / STATE)]
+    kept = distribution.written(folder / STATE)
+    callbacks += [_Best(kept.parent, history, log), _State(kept)]
     if progress:
         callbacks.append(TqdmCallback(verbose=0, desc="fine-tune"))
     if done < settings.epochs:
         training = splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)
         network.fit(
-            training.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes))),
+            distribution.parted(training.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))),
             epochs=settings.epochs,
             initial_epoch=done,
             steps_per_epoch=steps,
@@ -77,7 +83,7 @@ def train(
             callbacks=callbacks,
             verbose=0,
         )
-    (folder / STATE).unlink(missing_ok=True)
+    kept.unlink(missing_ok=True)
     return keras.models.load_model(folder / BEST, compile=False), history
 
 

@@ -15,10 +15,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
     import tensorflow as tf
 
-    tf.config.list_logical_devices()
+    if "TF_CONFIG" not in os.environ:  # several workers have to find each other first
+        tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, export, ofa, presets, stages, tuning
+from pnag_tf import data, distribution, export, ofa, presets, stages, tuning
 
 DEVICES = ("cpu", "gpu", "mobile")
 TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read
@@ -49,6 +50,9 @@ flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (thi
 flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or four cores", lower_bound=0)
 flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
 flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
+flags.DEFINE_enum(
+    "strategy", "none", distribution.STRATEGIES, "what trains: this process, all GPUs here, or those of TF_CONFIG"
+)
 flags.DEFINE_integer("seed", 0, "of everything random")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
 
@@ -63,8 +67,12 @@ def main(argv: list[str]) -> int:
         if FLAGS.stage == "status":  # of whatever run lies there
             _print_table(stages.look(workdir))
             return 0
+        if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
+            found = "--force" if FLAGS.force else FLAGS.stage
+            raise files.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
+        spread = distribution.make(FLAGS.strategy)
         config = _config()
-        run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet)
+        run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet, spread)
         run.open(FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         made = run.make(stage)
@@ -78,9 +86,16 @@ def main(argv: list[str]) -> int:
     except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        print(f"error: a worker was lost; started again, all go on from here ({_line(error)})", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+
+
+def _line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:

@@ -19,6 +19,7 @@ from tqdm.keras import TqdmCallback
 
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
+from pnag_tf import distribution as distribution_lib
 from pnag_tf import files, scalars, subnet
 from pnag_tf import space as space_lib
 from pnag_tf import supernet as supernet_lib
@@ -105,7 +106,8 @@ class Trainer(keras.Model):
                 loss = self.loss_of(logits, labels, taught)
             if self.phase.sandwich and index == 0:
                 taught = tf.nn.softmax(tf.stop_gradient(logits))
-            gradients = tape.gradient(loss, weights)
+            # Replicas add their gradients up.
+            gradients = tape.gradient(loss / self.distribute_strategy.num_replicas_in_sync, weights)
             total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
             self.loss_mean.update_state(loss)
             self.accuracy.update_state(labels, logits)
@@ -193,6 +195,7 @@ def train(
     folder: pathlib.Path,
     progress: bool = True,
     log: scalars.Log = scalars.nowhere,
+    distribution: distribution_lib.Distribution | None = None,
 ) -> supernet_lib.Supernet:
     """Trains the supernet through all phases; goes on from whatever an earlier call left in `folder`.
 
@@ -202,6 +205,7 @@ def train(
     Returns:
       The trained supernet.
     """
+    distribution = distribution or distribution_lib.make()
     phases = config.supernet.phases
     done = finished(config, folder)
     history = read_history(folder / "history.csv")
@@ -212,19 +216,22 @@ def train(
         if done[number].exists():
             continue
         if net is None:
-            net = keras.models.load_model(done[number - 1]) if number else fresh(config)
+            with distribution.scope():
+                net = keras.models.load_model(done[number - 1]) if number else fresh(config)
         if phase.teacher and teacher is None and first_taught:
-            teacher = _largest(keras.models.load_model(done[first_taught - 1]))
+            with distribution.scope():
+                teacher = _largest(keras.models.load_model(distribution.shared(done[first_taught - 1])))
         started = time.perf_counter()
         earlier = {each.name for each in phases[:number]}
         history = [row for row in history if row["phase"] in earlier or row["phase"] == phase.name]
-        _fit(config, splits, net, number, folder, history, teacher if phase.teacher else None, progress, log)
+        taught_by = teacher if phase.teacher else None
+        _fit(config, splits, net, number, folder, history, taught_by, progress, log, distribution)
         judged = [row for row in judged if row["phase"] in earlier]
         judged.append(_judge(config, splits, net, phase.name, time.perf_counter() - started))
-        files.write_csv(folder / "phases.csv", judged, judged[-1])
-        with files.replacing(done[number]) as beside:
+        files.write_csv(distribution.written(folder / "phases.csv"), judged, judged[-1])
+        with files.replacing(distribution.written(done[number])) as beside:
             net.save(beside)
-        (folder / "training.weights.h5").unlink(missing_ok=True)
+        distribution.written(folder / "training.weights.h5").unlink(missing_ok=True)
     return net if net is not None else keras.models.load_model(done[-1])
 
 
@@ -245,14 +252,15 @@ def fresh(config: config_lib.Config) -> supernet_lib.Supernet:
     return supernet_lib.Supernet(config.space, config.backbone, config.supernet.dropout)
 
 
-def _fit(config, splits, net, number, folder, history, teacher, progress, log) -> None:
+def _fit(config, splits, net, number, folder, history, teacher, progress, log, distribution) -> None:
     """One phase, from its first step or from the checkpoint."""
     phase, batch = config.supernet.phases[number], config.data.batch_size
     chunks = max(1, round(phase.epochs * splits.steps_per_epoch(batch) / CHUNK_STEPS))
     steps = chunks * CHUNK_STEPS
     if phase.ratios and not any(earlier.ratios for earlier in config.supernet.phases[:number]):
         net.sort_channels()
-    trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher)
+    with distribution.scope():
+        trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher)
     warmup = round(phase.warmup_epochs * splits.steps_per_epoch(batch))
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else phase.learning_rate,
@@ -261,9 +269,10 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log) -
         warmup_target=phase.learning_rate if warmup else None,
         warmup_steps=warmup,
     )
-    optimizer = Momentum(schedule, momentum=config.supernet.momentum, nesterov=True)
-    optimizer.build(net.trainable_variables)
-    trainer.compile(optimizer=optimizer, jit_compile=False)
+    with distribution.scope():
+        optimizer = Momentum(schedule, momentum=config.supernet.momentum, nesterov=True)
+        optimizer.build(net.trainable_variables)
+        trainer.compile(optimizer=optimizer, jit_compile=False)
     checkpoint = folder / "training.weights.h5"
     if checkpoint.exists():
         trainer.load_weights(checkpoint)
@@ -271,13 +280,14 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log) -
     history[:] = [row for row in history if row["phase"] != phase.name or int(row["step"]) <= step]
     if step >= steps:
         return
-    callbacks = [_Checkpoint(checkpoint, folder / "history.csv", history, phase.name, log)]
+    written = distribution.written
+    callbacks = [_Checkpoint(written(checkpoint), written(folder / "history.csv"), history, phase.name, log)]
     if progress:
         bar = TqdmCallback(verbose=0, desc=f"supernet: {phase.name}")
         bar.epoch_bar.unit = f"×{CHUNK_STEPS} steps"
         callbacks.append(bar)
     trainer.fit(
-        splits.train(batch, first_step=step, steps=steps - step),
+        distribution.parted(splits.train(batch, first_step=step, steps=steps - step)),
         epochs=chunks,
         initial_epoch=step // CHUNK_STEPS,
         steps_per_epoch=CHUNK_STEPS,

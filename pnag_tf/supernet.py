@@ -66,7 +66,11 @@ class Supernet(keras.Model):
         self.classifier.build((None, backbone.feature_mix))
         channels = sum(norm.channels for norm in self.norms)
         self.moving = self.add_weight(
-            shape=(2, channels), initializer=_fresh_statistics, trainable=False, name="moving_statistics"
+            shape=(2, channels),
+            initializer=_fresh_statistics,
+            trainable=False,
+            name="moving_statistics",
+            aggregation="mean",  # over replicas, each of which sees its part of a batch
         )
         self.built = True
 

@@ -36,7 +36,7 @@ from pnag_tf import space as space_lib
 # (the value and the two ends), 0 for one sampled evenly from 0 to its double. What is 0 in the recipe stays 0.
 EVALUATOR = {"learning_rate": 4, "weight_decay": 10, "hidden": 2, "batch_size": 2}
 GENERATOR = {"learning_rate": 4, "entropy_weight": 4, "final_entropy_weight": 4, "aim": 0, "hidden": 2, "samples": 2}
-EXTRAS = {"tensorboard": "tensorboard", "sklearn": "scikit-learn", "scipy": "scipy"}  # module -> package
+EXTRAS = {"sklearn": "scikit-learn", "scipy": "scipy"}  # module -> package
 
 # hyperparameters of a trial -> its objective, the larger the better, or a dict with it and other figures
 Score = Callable[[keras_tuner.HyperParameters], float | dict[str, float]]
@@ -78,13 +78,9 @@ class SearchSpaceHyperModel(keras_tuner.HyperModel):
       space: the search space.
       build: choices int32 ``[tokens]`` -> the model to train, such as a network of the supernet or a fresh one by
         `network.build`; compiled, unless the tuner is given optimizer and loss.
-
-    Raises:
-      UserError: the extra 'tune' is not installed; every stock tuner asks for TensorBoard.
     """
 
     def __init__(self, space: space_lib.SearchSpace, build: Callable[[np.ndarray], keras.Model]):
-        _require("tensorboard")
         super().__init__()
         self.space, self._network = space, build
 

@@ -322,7 +322,6 @@ def test_a_missing_extra_is_named(space, predictors, table, tmp_path, monkeypatc
     for module, call in (
         ("scipy", lambda: tuning.kt_bayesian(space, predictors, [7.0], np.random.default_rng(0), CONFIG)),
         ("scikit-learn", lambda: tuning.tune(table, predictors, CONFIG, tmp_path)),
-        ("tensorboard", lambda: tuning.SearchSpaceHyperModel(space, None)),
     ):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, {"scikit-learn": "sklearn"}.get(module, module), None)

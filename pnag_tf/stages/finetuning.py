@@ -20,10 +20,14 @@ class Finetuning(deploying.Deploying):
         if not self.has_supernet:
             raise files.UserError("--stage=finetune: with --records there is no network to train")
         path = self.workdir / "eval" / f"{config.method}.csv"
+        if not path.exists() and self.distribution.replicas > 1:
+            raise files.UserError(f"--stage=finetune on several workers: expected {path}, found none: run eval first")
         if not path.exists():
             self.eval()
         chosen = files.read_csv(path, ("budget_ms", "arch", "test_top1"))
         trained = {arch: self._trained(arch) for arch in dict.fromkeys(row["arch"] for row in chosen)}
+        if not self.distribution.first:  # the first worker deploys
+            return []
         exported = {arch: self.device.export(network) for arch, (network, _) in trained.items()}
         latencies, slowness = deploy.latencies_at(list(exported.values()), self.device, self._reference())
         latency_of = dict(zip(exported, latencies, strict=True))
@@ -68,6 +72,7 @@ class Finetuning(deploying.Deploying):
                 self.splits,
                 folder,
                 log=self.log(f"finetune/{folder.name}"),
+                distribution=self.distribution,
             )
 
     def _tested(self, network) -> tuple[float, float]:

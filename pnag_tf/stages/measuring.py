@@ -39,7 +39,13 @@ class Measuring(workdir.Workdir):
         if self.supernet_file:
             return ofa.load(self.supernet_file)
         with self.timed("supernet"):
-            return shrinking.train(self.config, self.splits, self.workdir / "supernet", log=self.log("supernet"))
+            return shrinking.train(
+                self.config,
+                self.splits,
+                self.workdir / "supernet",
+                log=self.log("supernet"),
+                distribution=self.distribution,
+            )
 
     def supernet_path(self) -> pathlib.Path:
         """The file of the trained supernet, which is trained first where it is missing."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 
 from pnag_tf import config as config_lib
+from pnag_tf import distribution as distribution_lib
 from pnag_tf import files, scalars
 
 SECONDS = "seconds.json"
@@ -24,12 +25,19 @@ class Workdir:
       workdir: the folder of the run.
       records_file: measured records to start from instead of a supernet; empty for none.
       supernet_file: a saved supernet to use instead of training one; empty for none.
+      distribution: what supernet and fine-tuning are trained on; None for this process alone.
     """
 
     def __init__(
-        self, config: config_lib.Config, workdir: pathlib.Path, records_file: str = "", supernet_file: str = ""
+        self,
+        config: config_lib.Config,
+        workdir: pathlib.Path,
+        records_file: str = "",
+        supernet_file: str = "",
+        distribution: distribution_lib.Distribution | None = None,
     ):
         self.config, self.workdir = config, workdir
+        self.distribution = distribution or distribution_lib.make()
         self.records_file, self.supernet_file = records_file, supernet_file
 
     def open(self, force: bool = False) -> None:
@@ -77,9 +85,10 @@ class Workdir:
             yield
         finally:
             known = self.seconds()
-            files.write_json(
-                self.workdir / SECONDS, known | {what: round(known.get(what, 0.0) + time.monotonic() - start, 1)}
-            )
+            if self.distribution.first:
+                files.write_json(
+                    self.workdir / SECONDS, known | {what: round(known.get(what, 0.0) + time.monotonic() - start, 1)}
+                )
 
     def seconds(self) -> dict[str, float]:
         """What has been made so far -> the seconds spent on it; those of a killed process are not known."""
@@ -88,7 +97,7 @@ class Workdir:
 
     def log(self, stage: str) -> scalars.Log:
         """Where the curves of a training go: `tensorboard --logdir=<workdir>/logs` shows them."""
-        return scalars.into(self.workdir / "logs" / stage)
+        return scalars.into(self.workdir / "logs" / stage) if self.distribution.first else scalars.nowhere
 
     @property
     def has_supernet(self) -> bool:
