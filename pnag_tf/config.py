@@ -52,6 +52,7 @@ class Supernet:
     dropout: float = 0.1
     momentum: float = 0.9
     distillation_weight: float = 1.0
+    ema: float = 0.0  # part of the average of the weights kept in each step; a phase ends with it; 0 = no average
 
 
 @dataclasses.dataclass(frozen=True)

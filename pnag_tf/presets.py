@@ -110,6 +110,6 @@ def _paper() -> dict:
         "space": space_lib.SearchSpace(),
         "backbone": backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
         "data": config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
-        "supernet": config_lib.Supernet(phases=phases),
+        "supernet": config_lib.Supernet(phases=phases, ema=0.999),
         "finetune": config_lib.Finetune(ema=0.999),
     }

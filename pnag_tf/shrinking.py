@@ -270,7 +270,8 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
         warmup_steps=warmup,
     )
     with distribution.scope():
-        optimizer = Momentum(schedule, momentum=config.supernet.momentum, nesterov=True)
+        ema = {"use_ema": True, "ema_momentum": config.supernet.ema} if config.supernet.ema else {}
+        optimizer = Momentum(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
         optimizer.build(net.trainable_variables)
         trainer.compile(optimizer=optimizer, jit_compile=False)
     checkpoint = folder / "training.weights.h5"
@@ -278,23 +279,24 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
         trainer.load_weights(checkpoint)
     step = int(optimizer.iterations)
     history[:] = [row for row in history if row["phase"] != phase.name or int(row["step"]) <= step]
-    if step >= steps:
-        return
     written = distribution.written
     callbacks = [_Checkpoint(written(checkpoint), written(folder / "history.csv"), history, phase.name, log)]
     if progress:
         bar = TqdmCallback(verbose=0, desc=f"supernet: {phase.name}")
         bar.epoch_bar.unit = f"×{CHUNK_STEPS} steps"
         callbacks.append(bar)
-    trainer.fit(
-        distribution.parted(splits.train(batch, first_step=step, steps=steps - step)),
-        epochs=chunks,
-        initial_epoch=step // CHUNK_STEPS,
-        steps_per_epoch=CHUNK_STEPS,
-        shuffle=False,  # the data come shuffled
-        callbacks=callbacks,
-        verbose=0,
-    )
+    if step < steps:
+        trainer.fit(
+            distribution.parted(splits.train(batch, first_step=step, steps=steps - step)),
+            epochs=chunks,
+            initial_epoch=step // CHUNK_STEPS,
+            steps_per_epoch=CHUNK_STEPS,
+            shuffle=False,  # the data come shuffled
+            callbacks=callbacks,
+            verbose=0,
+        )
+    if ema:
+        optimizer.finalize_variable_values(net.trainable_variables)
 
 
 def _judge(config, splits, net, phase: str, seconds: float) -> dict:

@@ -70,6 +70,17 @@ def test_fused_momentum_equals_keras_sgd():
     np.testing.assert_allclose(*results, rtol=1e-6)
 
 
+def test_the_average_of_the_weights_by_hand():
+    variable = keras.Variable([0.0])
+    optimizer = shrinking.Momentum(1.0, momentum=1e-12, use_ema=True, ema_momentum=0.5)
+    optimizer.build([variable])
+    for _ in range(3):
+        optimizer.apply([tf.constant([-1.0])], [variable])  # the weight is 1, 2, 3
+    np.testing.assert_allclose(variable.numpy(), [3.0])
+    optimizer.finalize_variable_values([variable])
+    np.testing.assert_allclose(variable.numpy(), [0.5 * (0.5 * 1 + 0.5 * 2) + 0.5 * 3])
+
+
 COMMAND = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder"]
 
 
