@@ -13,7 +13,7 @@ demo: $(VENV)/.installed data
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
-# Slow tests. Most of them need adb, and are skipped without it.
+# Slow tests; those that need adb, a browser, PyTorch or Ray are skipped without.
 heavy: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m heavy
 

@@ -49,3 +49,13 @@ def test_int8_without_images_is_one_line_and_writes_nothing(folder):
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "expected --images with int8" in done.stderr
     assert not (folder / "net.tflite").exists()
+
+
+def test_a_published_architecture_has_its_own_width(folder):
+    flags = ["--arch=pnag-gpu-90", "--resolution=32", f"--out={folder}/net.tflite"]
+    done = subprocess.run([sys.executable, TOOL, *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    megabytes = float(done.stdout.split(": ")[1].split()[0])
+    assert 30 < megabytes < 32  # 7.7M parameters of four bytes
+    done = subprocess.run([sys.executable, TOOL, "--arch=pnag-gpu-91", "--out=x"], capture_output=True, text=True)
+    assert done.returncode == 2 and "unknown architecture 'pnag-gpu-91'" in done.stderr

@@ -1,6 +1,7 @@
 """Converts a network to .tflite: an architecture with fresh weights, or a saved Keras model.
 
     python tools/convert.py --arch=2,2,2,2,2:3,3,0,0,... --resolution=224 --classes=1000 --out=net.tflite
+    python tools/convert.py --arch=pnag-cpu-30 --out=net.tflite
     python tools/convert.py --model=net.keras --out=net.tflite
     python tools/convert.py --model=net.keras --out=net.tflite --quantize=int8 --images=photos
 
@@ -16,10 +17,12 @@ from absl import app, flags
 from pnag_tf import terminal
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios")
+flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios or a published one's name such as pnag-cpu-30")
 flags.DEFINE_string("model", None, "a saved Keras model, in place of --arch")
 flags.DEFINE_string("out", None, "the .tflite to write", required=True)
-flags.DEFINE_float("width_multiplier", 1.0, "of --arch", lower_bound=0.1)
+flags.DEFINE_float(
+    "width_multiplier", None, "of --arch; 1.0, and of a published one 1.2, where left out", lower_bound=0.1
+)
 flags.DEFINE_integer("resolution", 224, "height of the images of --arch", lower_bound=1)
 flags.DEFINE_integer("classes", 1000, "of --arch", lower_bound=1)
 flags.DEFINE_enum("quantize", "float32", ["float32", "float16", "dynamic_int8", "int8"], "kind of .tflite")
@@ -53,15 +56,17 @@ def _model():
     """The Keras model that the flags name. Raises UserError."""
     import keras
 
-    from pnag_tf import backbone, files, network, space
+    from pnag_tf import backbone, files, network, published, space
 
     if (FLAGS.arch is None) == (FLAGS.model is None):
         raise files.UserError("expected either --arch or --model")
     try:
         if FLAGS.model is not None:
             return keras.models.load_model(FLAGS.model, compile=False)
-        settings = {name: FLAGS[name].value for name in ("width_multiplier", "resolution", "classes", "stem_stride")}
-        arch = space.Architecture.parse(FLAGS.arch)
+        settings = {name: FLAGS[name].value for name in ("resolution", "classes", "stem_stride")}
+        arch = published.architecture(FLAGS.arch)
+        usual = published.WIDTH_MULTIPLIER if FLAGS.arch in published.ARCHITECTURES else 1.0
+        settings["width_multiplier"] = FLAGS.width_multiplier or usual
         space.SearchSpace().check(arch)
         return network.build(dataclasses.replace(backbone.Backbone(), **settings), arch)
     except (ValueError, OSError) as error:
