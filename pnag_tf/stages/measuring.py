@@ -102,8 +102,8 @@ class Measuring(workdir.Workdir):
             known = {row.tobytes(): value for row, value in zip(earlier.choices, earlier.top1, strict=True)}
             top1[:] = [known.get(row.tobytes(), np.nan) for row in choices]
         waiting = np.flatnonzero(np.isnan(top1))
-        bar = tqdm(total=len(choices), initial=len(choices) - len(waiting), desc="records", unit="network")
         judged = self._judged(choices[waiting])
+        bar = tqdm(total=len(choices), initial=len(choices) - len(waiting), desc="records", unit="network")
         with self.timed("records"), bar:
             for number, (place, value) in enumerate(judged, start=1):
                 top1[waiting[place]] = value
@@ -119,11 +119,10 @@ class Measuring(workdir.Workdir):
         """(row of `choices`, validation top-1), here or on Ray, in any order."""
         config = self.config
         if config.ray.address:
-            yield from fanout.accuracies(config, self.supernet_path(), choices, config.ray.address, config.ray.workers)
-            return
+            return fanout.accuracies(config, self.supernet_path(), choices, config.ray.address, config.ray.workers)
+        subnets = self.subnets
         validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
-        for place, row in enumerate(choices):
-            yield place, self.subnets.accuracy(row, validation)[0]
+        return ((place, subnets.accuracy(row, validation)[0]) for place, row in enumerate(choices))
 
     def latencies_ms(self, choices: np.ndarray) -> np.ndarray:
         """Latency in ms of each architecture, by the table or measured: float64 [n]."""
