@@ -98,6 +98,22 @@ def test_search_on_records_repeats_under_a_seed_and_refuses_another(records_file
     assert "made with other settings: seed is 0 there and 5 here" in capsys.readouterr().err
 
 
+def test_a_run_of_an_earlier_version_goes_on(records_file, tmp_path, capsys):
+    """What its config.json does not have yet was as it is by default."""
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run"), "stage": "records"}
+    assert _run(**flags) == 0
+    path = tmp_path / "run/config.json"
+    settings = files.read_json(path)
+    del settings["phone"], settings["supernet_file"], settings["supernet"]["ema"]
+    for phase in settings["supernet"]["phases"]:
+        del phase["sandwich"]
+    files.write_json(path, settings)
+    assert _run() == 0
+    files.write_json(path, settings | {"latency": settings["latency"] | {"threads": 7}})
+    assert _run() == 2
+    assert "latency.threads is 7 there and 1 here" in capsys.readouterr().err
+
+
 def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run")}
     assert _run(**flags, budgets=["3"]) == 0

@@ -15,6 +15,7 @@ from pnag_tf import distribution as distribution_lib
 from pnag_tf import files, scalars
 
 SECONDS = "seconds.json"
+FREE = ("eval", "finetune", "method", "ray", "tune")  # settings that may change from call to call
 
 
 class Workdir:
@@ -56,7 +57,7 @@ class Workdir:
             raise files.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
         settings = self._settings()
         if path.exists():
-            found = files.read_json(path)
+            found = _completed(files.read_json(path))
             if set(self.workdir.iterdir()) == {path}:
                 found = settings  # nothing is made yet
             if not any((self.workdir / made).exists() for made in ("evaluator", "generator", "ablation")):
@@ -73,7 +74,7 @@ class Workdir:
             "records_file": self.records_file,
             "supernet_file": self.supernet_file,
         }
-        for free in ("eval", "finetune", "method", "ray", "tune"):
+        for free in FREE:
             del settings[free]
         return json.loads(json.dumps(settings))
 
@@ -107,6 +108,19 @@ class Workdir:
 def write_history(path: pathlib.Path, rows: list[dict]) -> None:
     """A CSV with every column that any row has."""
     files.write_csv(path, rows, dict.fromkeys(key for row in rows for key in row))
+
+
+def _completed(found: dict) -> dict:
+    """Settings of an earlier version: what it did not have yet was as it is by default."""
+    defaults = json.loads(json.dumps(dataclasses.asdict(config_lib.Config(""))))
+    phase = dataclasses.asdict(config_lib.Phase("", 0, 0))
+    known = {name: value for name, value in defaults.items() if name not in FREE}
+    whole = known | {"records_file": "", "supernet_file": ""} | found
+    for part, value in known.items():
+        if isinstance(value, dict):
+            whole[part] = value | whole[part]
+    whole["supernet"]["phases"] = [json.loads(json.dumps(phase)) | each for each in whole["supernet"]["phases"]]
+    return whole
 
 
 def _differences(expected: dict, found: dict, name: str = ""):
