@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from pnag_tf import ablation, baselines, files, main, presets, records, stages
+from pnag_tf import ablation, baselines, compare, files, main, presets, records, stages, zoo
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
 
@@ -152,6 +152,22 @@ def test_ablation_prints_three_tables_and_goes_on_where_it_was(records_file, tmp
     again = capsys.readouterr().out
     assert kept.stat().st_mtime_ns == before
     assert first[first.index("number of") :] == again[again.index("number of") :]
+
+
+def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(zoo, "names", lambda: ("fbnet-a",))  # all 33 take minutes; each has a test of its own
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run"), "budgets": ["3"]}
+    assert _run(**flags, stage="compare") == 0
+    shown = capsys.readouterr().out
+    rows = {row["network"]: row for row in files.read_csv(tmp_path / "run/compare/cpu.csv", compare.COLUMNS)}
+    for name in ("pnag-3", "evo-3", "nas_mo-3", "ofa_mo-3", "random-3", "fbnet-a"):
+        assert float(rows[name]["latency_ms"]) > 0 and name in shown
+    assert float(rows["pnag-3"]["search_s"]) > float(rows["random-3"]["search_s"])
+    assert rows["PONAS-C"]["published_top1"] == "0.752" and not rows["PONAS-C"]["latency_ms"]
+    assert not (tmp_path / "run/compare/cpu.parts").exists()
+    assert _run(stage="report") == 0
+    page = (tmp_path / "run/report/index.html").read_text()
+    assert page.count('class="chooser"') == 5 and "fbnet-a" in page
 
 
 MEASURE = """
