@@ -104,10 +104,10 @@ class Trainer(keras.Model):
             with tf.GradientTape() as tape:
                 logits = self.net({"images": images, "choices": self.draw(step, index)}, training=True)
                 loss = self.loss_of(logits, labels, taught)
+                share = loss / self.distribute_strategy.num_replicas_in_sync  # replicas add their gradients up
             if self.phase.sandwich and index == 0:
                 taught = tf.nn.softmax(tf.stop_gradient(logits))
-            # Replicas add their gradients up.
-            gradients = tape.gradient(loss / self.distribute_strategy.num_replicas_in_sync, weights)
+            gradients = tape.gradient(share, weights)
             total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
             self.loss_mean.update_state(loss)
             self.accuracy.update_state(labels, logits)
