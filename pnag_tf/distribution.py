@@ -8,7 +8,9 @@ import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Callable
 
+import keras
 import tensorflow as tf
 
 from pnag_tf import files
@@ -57,6 +59,22 @@ class Distribution:
                 )
             time.sleep(0.2)
         return path
+
+    def fitted(self, model: keras.Model) -> keras.Model:
+        """Makes a model's `fit` and `evaluate` work on several workers.
+
+        There Keras 3.15 asks MultiWorkerMirroredStrategy for two means that it cannot give: that of a tuple, by which
+        it builds what is not yet built, and that along the first axis of what a step returns, which are numbers.
+        """
+        if not isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return model
+
+        def with_axis(step: Callable) -> Callable:
+            return lambda data: {name: tf.reshape(value, [1]) for name, value in step(data).items()}
+
+        model._maybe_symbolic_build = lambda iterator=None, data_batch=None: None
+        model.train_step, model.test_step = with_axis(model.train_step), with_axis(model.test_step)
+        return model
 
     @staticmethod
     def parted(dataset: tf.data.Dataset) -> tf.data.Dataset:

@@ -54,7 +54,7 @@ def train(
         history = []
     with distribution.scope():
         network = keras.models.load_model(distribution.shared(folder / BEST), compile=False)
-        _compile(network, settings, config.supernet, steps)
+        _compile(distribution.fitted(network), settings, config.supernet, steps)
     validation = splits.validation(config.measure.batch_size)
     validation = validation.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
     validation = distribution.parted(validation)
@@ -64,7 +64,7 @@ def train(
         files.write_csv(distribution.written(folder / HISTORY), history, history[0])
     if (folder / STATE).exists():
         network.load_weights(folder / STATE)
-    done = int(network.optimizer.iterations) // steps
+    done = int(network.optimizer.iterations.value.numpy()) // steps
     history = history[: done + 1]
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     kept = distribution.written(folder / STATE)

@@ -178,7 +178,7 @@ class _Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         optimizer = self.model.optimizer
-        step = int(optimizer.iterations)
+        step = int(optimizer.iterations.value.numpy())
         row = {"phase": self.phase, "step": step, "learning_rate": float(optimizer.learning_rate), **logs}
         if not np.isfinite(row["loss"]):
             raise FloatingPointError(f"supernet, phase '{self.phase}': loss {row['loss']} before step {step}")
@@ -273,11 +273,11 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
         ema = {"use_ema": True, "ema_momentum": config.supernet.ema} if config.supernet.ema else {}
         optimizer = Momentum(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
         optimizer.build(net.trainable_variables)
-        trainer.compile(optimizer=optimizer, jit_compile=False)
+        distribution.fitted(trainer).compile(optimizer=optimizer, jit_compile=False)
     checkpoint = folder / "training.weights.h5"
     if checkpoint.exists():
         trainer.load_weights(checkpoint)
-    step = int(optimizer.iterations)
+    step = int(optimizer.iterations.value.numpy())
     history[:] = [row for row in history if row["phase"] != phase.name or int(row["step"]) <= step]
     written = distribution.written
     callbacks = [_Checkpoint(written(checkpoint), written(folder / "history.csv"), history, phase.name, log)]

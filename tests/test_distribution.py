@@ -68,7 +68,7 @@ def test_two_workers_learn_what_one_learns_and_go_on_when_one_was_killed(image_f
     assert [row["step"] for row in together] == [row["step"] for row in alone]
     # Each worker normalises its half of a batch by itself, so that the curves are near each other, not the same.
     losses = [np.array([float(row["loss"]) for row in rows]) for rows in (alone, together)]
-    np.testing.assert_allclose(losses[1], losses[0], rtol=0.25)
+    np.testing.assert_allclose(losses[1], losses[0], atol=0.05)
     assert len(list((two / "supernet").glob("*.keras"))) == 2
 
 
