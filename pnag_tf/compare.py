@@ -23,6 +23,8 @@ MEASURED = ("latency_ms", "latency_p5_ms", "latency_p95_ms", "test_top1", "test_
 PUBLISHED = ("latency_ms", "top1", "top5", "params_m", "madds_m", "search_gpu_days", "source")
 COLUMNS = ("network", "method", "budget_ms", *MEASURED, *(f"published_{name}" for name in PUBLISHED))
 
+PRINTED = ("network", "latency_ms", "test_top1", "params", "madds", "search_s", "published_latency_ms", "published_top1")
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -110,7 +112,7 @@ def numbers_only(device: str) -> list[dict[str, object]]:
 
 
 def write(folder: pathlib.Path, device: str, description: str, rows: Sequence[Mapping[str, object]]) -> list[dict]:
-    """Writes `<device>.csv`, `.md` and `.tex`; returns the rows as they are printed, without empty columns."""
+    """Writes `<device>.csv`, `.md` and `.tex`; returns the columns of the rows that fit a terminal."""
     files.write_csv(folder / f"{device}.csv", rows, COLUMNS)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pnag_tf"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -125,8 +127,7 @@ def write(folder: pathlib.Path, device: str, description: str, rows: Sequence[Ma
     for suffix in ("md", "tex"):
         text = environment.get_template(f"compare.{suffix}.j2").render(facts)
         files.write_text(folder / f"{device}.{suffix}", text)
-    used = [column for column in COLUMNS if any(row[column] != "" for row in rows)]
-    return [{column: row[column] for column in used} for row in rows]
+    return [{column: row[column] for column in PRINTED} for row in rows]
 
 
 def _published(name: str, device: str) -> dict[str, object]:

@@ -80,7 +80,7 @@ def test_networks_that_cannot_be_built_have_published_numbers_alone():
 def test_files_hold_every_row_and_name_device_and_sources(rows, tmp_path):
     rows = rows + compare.numbers_only("gpu")
     shown = compare.write(tmp_path, "gpu", "a GPU, batch 64", rows)
-    assert "search_s" in shown[0] and len(shown) == len(rows)
+    assert tuple(shown[0]) == compare.PRINTED and len(shown) == len(rows)
     assert files.read_csv(tmp_path / "gpu.csv", compare.COLUMNS) == [
         {k: str(v) for k, v in row.items()} for row in rows
     ]
