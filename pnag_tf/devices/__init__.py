@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import keras
+if TYPE_CHECKING:  # takes seconds to import, which tools that only time a .tflite do without
+    import keras
 
 Model = bytes | str | os.PathLike
 """A file that a device runs (.tflite or .keras): its content, or its path."""

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 from absl import logging
 
-from pnag_tf import devices, export, files
+from pnag_tf import devices, files
 from pnag_tf.devices import adb, benchmark_tool, phone
 from pnag_tf.devices import journal as journal_lib
 
@@ -76,6 +76,8 @@ class Settings:
 
 def device(settings: Settings, journal: str | os.PathLike | None = None) -> devices.Device:
     """A phone, on which the benchmark tool runs .tflite files; see `measure`."""
+    from pnag_tf import export  # not above: it imports TensorFlow, which timing a .tflite does without
+
     return devices.Device(
         ".tflite",
         export.convert,
