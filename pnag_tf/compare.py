@@ -91,13 +91,7 @@ def measure(
     latencies = jobs.measure(folder, "networks", work, device, progress)
     rows = []
     for each, latency in sorted(zip(networks, latencies, strict=True), key=lambda pair: pair[1].median_ms):
-        measured = {
-            "latency_ms": f"{latency.median_ms:.4g}",
-            "latency_p5_ms": f"{latency.p5_ms:.4g}",
-            "latency_p95_ms": f"{latency.p95_ms:.4g}",
-            "params": each.params,
-            "madds": each.madds,
-        }
+        measured = latency.columns() | {"params": each.params, "madds": each.madds}
         rows.append(dict.fromkeys(COLUMNS, "") | {"network": each.name} | dict(each.known) | measured)
     return rows
 

@@ -201,14 +201,11 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
     if finalist.test is None:
         test = splits.test(config.measure.batch_size)
         finalist.test = subnets.accuracy(finalist.choices, test, finalist.statistics)
-    latency = finalist.latency
     return {
         "validation_top1": f"{finalist.top1:.4f}",
         "test_top1": f"{finalist.test[0]:.4f}",
         "test_top5": f"{finalist.test[1]:.4f}",
-        "latency_ms": f"{latency.median_ms:.4g}",
-        "latency_p5_ms": f"{latency.p5_ms:.4g}",
-        "latency_p95_ms": f"{latency.p95_ms:.4g}",
+        **finalist.latency.columns(),
         "slowness": f"{finalist.slowness:.3f}",
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),

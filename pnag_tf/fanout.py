@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, files, ofa, shrinking, subnet
+from pnag_tf import data, files, ofa, shrinking, subnet, terminal
 
 CORES = 4  # of an actor where there is no GPU
 REACH_S = 10.0  # for how long to wait for a cluster
@@ -43,10 +43,10 @@ def accuracies(
     ray = _library()
     _connect(ray, address)
     try:
-        actor = _actor_class(ray, workers)
+        count, needs = _actors(ray.cluster_resources(), workers)
+        actor = ray.remote(max_restarts=0, **needs)(Judge)
         start = (config, os.path.abspath(supernet_path))
-        count = min(len(choices), workers or _workers(ray))
-        yield from _give_out(ray, lambda: actor.remote(*start), count, choices)
+        yield from _give_out(ray, lambda: actor.remote(*start), min(len(choices), count), choices)
     finally:
         ray.shutdown()
 
@@ -71,7 +71,9 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
         except ray.exceptions.RayActorError as error:
             deaths += 1
             if deaths == DEATHS:
-                raise files.UserError(f"Ray: {deaths} actors died one after the other: {_line(error)}") from None
+                raise files.UserError(
+                    f"Ray: {deaths} actors died one after the other: {terminal.first_line(error)}"
+                ) from None
             waiting.append(row)
             send(make())
             continue
@@ -115,22 +117,14 @@ def _connect(ray, address: str) -> None:
             socket.create_connection((host, int(port)), REACH_S).close()
         ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise files.UserError(f"--ray_address={address}: no Ray cluster can be reached ({_line(error)})") from None
+        raise files.UserError(
+            f"--ray_address={address}: no Ray cluster can be reached ({terminal.first_line(error)})"
+        ) from None
 
 
-def _workers(ray) -> int:
-    found = ray.cluster_resources()
-    return int(found.get("GPU", 0)) or max(1, int(found.get("CPU", 1)) // CORES)
-
-
-def _actor_class(ray, workers: int):
-    found = ray.cluster_resources()
-    if found.get("GPU", 0):
-        return ray.remote(num_gpus=1, max_restarts=0)(Judge)
-    cores = max(1, int(found.get("CPU", 1)) // workers) if workers else min(CORES, max(1, int(found.get("CPU", 1))))
-    return ray.remote(num_cpus=cores, max_restarts=0)(Judge)
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+def _actors(resources: dict[str, float], workers: int) -> tuple[int, dict[str, int]]:
+    """How many actors, and what each needs of a cluster's resources."""
+    gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    if gpus:
+        return workers or gpus, {"num_gpus": 1}
+    return workers or max(1, cores // CORES), {"num_cpus": max(1, cores // workers if workers else min(CORES, cores))}

@@ -16,7 +16,7 @@ from tqdm.keras import TqdmCallback
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf import distribution as distribution_lib
-from pnag_tf import files, scalars
+from pnag_tf import files, scalars, subnet
 
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
 
@@ -55,9 +55,13 @@ def train(
     with distribution.scope():
         network = keras.models.load_model(distribution.shared(folder / BEST), compile=False)
         _compile(distribution.fitted(network), settings, config.supernet, steps)
-    validation = splits.validation(config.measure.batch_size)
-    validation = validation.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
-    validation = distribution.parted(validation)
+
+    def fed(batches):
+        return distribution.parted(
+            batches.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
+        )
+
+    validation = fed(splits.validation(config.measure.batch_size))
     if not history:
         judged = network.evaluate(validation, verbose=0, return_dict=True)
         history = [{"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}]
@@ -72,9 +76,8 @@ def train(
     if progress:
         callbacks.append(TqdmCallback(verbose=0, desc="fine-tune"))
     if done < settings.epochs:
-        training = splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)
         network.fit(
-            distribution.parted(training.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))),
+            fed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
             epochs=settings.epochs,
             initial_epoch=done,
             steps_per_epoch=steps,
@@ -89,15 +92,11 @@ def train(
 
 def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
     """(top-1, top-5) of a network, fractions, on (images float32 [b, r, r, 3], labels int32 [b]) pairs."""
-    among = np.zeros(2)
-    count = 0
+    count, total = 0, 0
     for images, labels in batches:
-        logits = network(images, training=False)
-        labels = tf.cast(labels, tf.int32)
-        for place, k in enumerate((1, min(5, logits.shape[-1]))):
-            among[place] += float(tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, logits, k), tf.float32)))
+        total = total + subnet.hits(network(images, training=False), tf.cast(labels, tf.int32))
         count += len(labels)
-    return tuple((among / count).tolist())
+    return tuple((np.asarray(total) / count).tolist())
 
 
 def _compile(

@@ -87,15 +87,12 @@ def main(argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-        print(f"error: a worker was lost; started again, all go on from here ({_line(error)})", file=sys.stderr)
+        why = terminal.first_line(error)
+        print(f"error: a worker was lost; started again, all go on from here ({why})", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:

@@ -45,9 +45,7 @@ class Variant:
             "bytes": len(self.tflite),
             "test_top1": f"{self.top1:.4f}",
             "agreement": f"{self.agreement:.4f}",
-            "latency_ms": f"{self.latency.median_ms:.4g}",
-            "latency_p5_ms": f"{self.latency.p5_ms:.4g}",
-            "latency_p95_ms": f"{self.latency.p95_ms:.4g}",
+            **self.latency.columns(),
             "xnnpack_pieces": self.delegation.pieces,
             "outside_xnnpack": " ".join(f"{operator}:{count}" for operator, count in sorted(outside.items())) or "none",
         }

@@ -78,7 +78,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir)}
+    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir, tuple(FIGURES))}
     page = environment.get_template("report.html.j2").render(
         name=workdir.resolve().name,
         version=pnag_tf.__version__,

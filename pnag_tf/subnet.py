@@ -74,8 +74,13 @@ class Subnets:
     def _hits(self, images, labels, choices, statistics):
         """Number of images whose label is the first, and among the first five: int32 [2]."""
         logits, _ = self.net.forward(images, choices, statistics)
-        among = [tf.math.in_top_k(labels, logits, k) for k in (1, min(5, self.net.backbone.classes))]
-        return tf.reduce_sum(tf.cast(tf.stack(among), tf.int32), 1)
+        return hits(logits, labels)
+
+
+def hits(logits, labels):
+    """Number of images whose label is the first, and among the first five, of logits [b, classes]: int32 [2]."""
+    among = [tf.math.in_top_k(labels, logits, k) for k in (1, min(5, logits.shape[-1]))]
+    return tf.reduce_sum(tf.cast(tf.stack(among), tf.int32), 1)
 
 
 def extract(

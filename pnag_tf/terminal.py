@@ -34,6 +34,11 @@ def quiet() -> Iterator[None]:
                 os.close(original)
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in one short line; its kind where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def fail(error: object, who: str = "error") -> int:
     """Prints what is wrong in one line on stderr; returns the exit code for what a user can mend."""
     print(f"{who}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -30,6 +30,11 @@ class Latency:
     runs: int
     device: str
 
+    def columns(self) -> dict[str, str]:
+        """The three figures as columns of a table."""
+        figures = {"latency_ms": self.median_ms, "latency_p5_ms": self.p5_ms, "latency_p95_ms": self.p95_ms}
+        return {name: f"{value:.4g}" for name, value in figures.items()}
+
 
 class Measure(Protocol):
     """What a device answers."""

@@ -50,11 +50,12 @@ def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
     return written
 
 
-def of_run(workdir: str | os.PathLike) -> Iterator[tuple[str, figure_lib.Figure]]:
-    """Name and figure of all that the files of the run allow; see `draw_run`. Raises UserError."""
+def of_run(workdir: str | os.PathLike, names: Sequence[str] = ()) -> Iterator[tuple[str, figure_lib.Figure]]:
+    """Name and figure of all that the files of the run allow, or of `names`; see `draw_run`. Raises UserError."""
     for name, draw in _figures(pathlib.Path(workdir)):
         try:
-            yield name, draw()
+            if not names or name in names:
+                yield name, draw()
         except style.NothingToDraw:
             pass  # files without a value, as of a run that has only begun
 
