@@ -209,4 +209,5 @@ class Config:
     ray: Ray = Ray()
     device: str = "cpu"
     method: str = "pnag"
+    mixed_precision: bool = False  # supernet and fine-tuning train with bfloat16 activations; all else is float32
     seed: int = 0

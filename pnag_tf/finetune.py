@@ -54,6 +54,8 @@ def train(
         history = []
     with distribution.scope():
         network = keras.models.load_model(distribution.shared(folder / BEST), compile=False)
+        if config.mixed_precision:
+            network = with_policy(network, "mixed_bfloat16")
         _compile(distribution.fitted(network), settings, config.supernet, steps)
 
     def fed(batches):
@@ -88,6 +90,18 @@ def train(
         )
     kept.unlink(missing_ok=True)
     return keras.models.load_model(folder / BEST, compile=False), history
+
+
+def with_policy(network: keras.Model, policy: str) -> keras.Model:
+    """The same network and weights under a Keras dtype policy; its last layer, the logits, stays float32."""
+
+    def clone(layer):
+        settings = layer.get_config()
+        return type(layer).from_config(settings | {"dtype": "float32" if layer is network.layers[-1] else policy})
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy
 
 
 def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
@@ -154,8 +168,9 @@ class _State(keras.callbacks.Callback):
 
 
 def _keep(network: keras.Model, path: pathlib.Path) -> None:
+    """Saves a network in float32: mixed precision is how it is trained, not what it is."""
     with files.replacing(path) as beside:
-        network.save(beside, include_optimizer=False)
+        with_policy(network, "float32").save(beside, include_optimizer=False)
 
 
 def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:

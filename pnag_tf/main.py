@@ -53,6 +53,7 @@ flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supern
 flags.DEFINE_enum(
     "strategy", "none", distribution.STRATEGIES, "what trains: this process, all GPUs here, or those of TF_CONFIG"
 )
+flags.DEFINE_bool("mixed_precision", False, "train with bfloat16 activations, for GPUs that are made for it")
 flags.DEFINE_integer("seed", 0, "of everything random")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
 
@@ -156,6 +157,7 @@ def _config():
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
         device=device,
         method=FLAGS.method,
+        mixed_precision=FLAGS.mixed_precision,
         seed=FLAGS.seed,
     )
 

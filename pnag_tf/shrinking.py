@@ -57,6 +57,8 @@ class Trainer(keras.Model):
       settings: label smoothing, weight decay, weight of the distillation.
       seed: which subnets a step draws depends on it and on the step alone.
       teacher: images -> logits of the full network, or None to learn from the labels alone.
+      mixed_precision: whether images and activations are bfloat16. It has the range of float32, so that no loss has to
+        be scaled.
     """
 
     def __init__(
@@ -66,11 +68,12 @@ class Trainer(keras.Model):
         settings: config_lib.Supernet,
         seed: int,
         teacher: Callable | None = None,
+        mixed_precision: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.net, self.phase, self.settings, self.seed = net, phase, settings, seed
-        self.teacher = teacher
+        self.teacher, self.activations = teacher, tf.bfloat16 if mixed_precision else tf.float32
         self.options = [tf.constant(options, tf.int32) for options in phase_options(net.space, phase)]
         self.loss_mean = keras.metrics.Mean(name="loss")
         self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
@@ -96,7 +99,7 @@ class Trainer(keras.Model):
         return tf.where(full < self.phase.full_share, self.net.space.largest(), tf.stack(picks))
 
     def train_step(self, data):
-        images, labels = data
+        images, labels = tf.cast(data[0], self.activations), data[1]
         taught = None if self.teacher is None else tf.nn.softmax(tf.stop_gradient(self.teacher(images)))
         weights, step = self.net.trainable_variables, self.optimizer.iterations
         total = None
@@ -260,7 +263,7 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     if phase.ratios and not any(earlier.ratios for earlier in config.supernet.phases[:number]):
         net.sort_channels()
     with distribution.scope():
-        trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher)
+        trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher, config.mixed_precision)
     warmup = round(phase.warmup_epochs * splits.steps_per_epoch(batch))
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else phase.learning_rate,

@@ -39,10 +39,13 @@ class Supernet(keras.Model):
     Batch norm statistics are one array, float32 [2, channels]: means and variances of all batch norms one after the
     other, in network order. `forward` takes them as an argument, so a subnet's own statistics are data like its
     choices; the moving ones belong to the largest network and are what `call` uses.
+
+    Activations have the type of the images: with bfloat16 ones it computes in mixed precision, where weights,
+    statistics and everything behind the pooling stay float32.
     """
 
     def __init__(self, space: space_lib.SearchSpace, backbone: backbone_lib.Backbone, dropout: float = 0.1, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(autocast=False, **kwargs)
         if space.units != backbone.units:
             raise ValueError(f"the space has {space.units} units, the backbone {backbone.units}")
         self.space, self.backbone, self.dropout = space, backbone, dropout
@@ -108,7 +111,7 @@ class Supernet(keras.Model):
         """The network of `choices`, as a function of nothing but its arguments and the weights.
 
         Args:
-          images: float32 [b, r, r, 3].
+          images: float32 or bfloat16 [b, r, r, 3].
           choices: int32 [tokens].
           statistics: float32 [2, channels]; None normalises by the batch's own.
           training: whether dropout acts.
@@ -141,7 +144,7 @@ class Supernet(keras.Model):
             lambda f: elastic.pointwise(pooled_in, final_expand if f is None else final_expand * f),
             final,
         )
-        x = tf.reduce_mean(elastic.hard_swish(x), [1, 2])
+        x = tf.reduce_mean(tf.cast(elastic.hard_swish(x), tf.float32), [1, 2])
         x = elastic.hard_swish(tf.matmul(x, self.feature_mix))
         logits = self.classifier(self.drop(x, training=training))
         if statistics is not None:
@@ -150,7 +153,7 @@ class Supernet(keras.Model):
 
     def _stem(self, images, pad, factor):
         filters = tf.convert_to_tensor(self.stem) if factor is None else self.stem * factor
-        return tf.nn.conv2d(images, filters, self.backbone.stem_stride, padding=pad)
+        return tf.nn.conv2d(images, tf.cast(filters, images.dtype), self.backbone.stem_stride, padding=pad)
 
     def _layer(self, block, unit, layer, x, choices, statistics):
         """One layer slot; skipped, at no cost, when it lies beyond the unit's depth."""

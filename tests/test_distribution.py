@@ -1,8 +1,9 @@
-"""Two workers on this machine train one supernet: the loss of one worker, and on from the checkpoint when one dies."""
+"""Two workers on this machine learn what one learns, and go on from the checkpoint when one of them dies."""
 
 import csv
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from pnag_tf import distribution, files
+from pnag_tf import distribution, files, presets
 
 
 def _ports(count):
@@ -23,10 +24,10 @@ def _ports(count):
     return ports
 
 
-def _start(image_folder, workdir, workers=0):
+def _start(image_folder, workdir, workers=0, flags=("--stage=supernet",)):
     """One process without TF_CONFIG where `workers` is 0, else as many with it."""
-    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--stage=supernet", "--dataset=folder"]
-    command += [f"--data_dir={image_folder}", f"--workdir={workdir}"]
+    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder"]
+    command += [f"--data_dir={image_folder}", f"--workdir={workdir}", *flags]
     environments = [os.environ]
     if workers:
         command.append("--strategy=multi_worker")
@@ -44,9 +45,13 @@ def _finish(processes):
     assert [process.returncode for process in processes] == [0] * len(processes), outputs
 
 
-def _history(workdir):
-    with open(workdir / "supernet/history.csv") as stream:
+def _history(workdir, trained="supernet"):
+    with open(workdir / trained / "history.csv") as stream:
         return list(csv.DictReader(stream))
+
+
+def _losses(rows):
+    return np.array([float(row["loss"]) for row in rows])
 
 
 @pytest.mark.heavy
@@ -67,9 +72,25 @@ def test_two_workers_learn_what_one_learns_and_go_on_when_one_was_killed(image_f
     assert together[: len(kept)] == kept
     assert [row["step"] for row in together] == [row["step"] for row in alone]
     # Each worker normalises its half of a batch by itself, so that the curves are near each other, not the same.
-    losses = [np.array([float(row["loss"]) for row in rows]) for rows in (alone, together)]
-    np.testing.assert_allclose(losses[1], losses[0], atol=0.05)
+    np.testing.assert_allclose(_losses(together), _losses(alone), atol=0.05)
     assert len(list((two / "supernet").glob("*.keras"))) == 2
+    _fine_tuned_by_two_as_by_one(image_folder, one, two)
+
+
+def _fine_tuned_by_two_as_by_one(image_folder, one, two):
+    """Both begin with the same supernet and the network that a stage `eval` would have chosen."""
+    config = presets.preset("tiny")
+    arch = str(config.space.decode(config.space.smallest())[0])
+    row = {"budget_ms": "1", "arch": arch, "test_top1": "0.5", "predicted_top1": "0.5", "predicted_latency_ms": "1"}
+    shutil.copytree(one / "supernet", two / "supernet", dirs_exist_ok=True)
+    for run, workers in ((one, 0), (two, 2)):
+        files.write_csv(run / "eval/pnag.csv", [row], row)
+        _finish(_start(image_folder, run, workers, ("--stage=finetune", "--epochs=3")))
+    trained = [f"finetune/{path.name}" for path in (one / "finetune").iterdir()]
+    alone, together = _history(one, trained[0]), _history(two, trained[0])
+    assert [row["epoch"] for row in together] == ["0", "1", "2", "3"]
+    np.testing.assert_allclose(_losses(together)[1:], _losses(alone)[1:], atol=0.05)
+    assert files.read_csv(two / "eval/pnag_finetuned.csv", ("test_top1",))
 
 
 def test_one_process_writes_where_it_is_told(tmp_path):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from pnag_tf import config as config_lib
 from pnag_tf import files, shrinking
+from pnag_tf import supernet as supernet_lib
 
 SETTINGS = config_lib.Supernet(weight_decay=0.0, label_smoothing=0.0)
 
@@ -79,6 +80,39 @@ def test_the_average_of_the_weights_by_hand():
     np.testing.assert_allclose(variable.numpy(), [3.0])
     optimizer.finalize_variable_values([variable])
     np.testing.assert_allclose(variable.numpy(), [0.5 * (0.5 * 1 + 0.5 * 2) + 0.5 * 3])
+
+
+def test_mixed_precision_has_the_gradient_of_float32_but_for_rounding(supernet, space):
+    images = tf.random.stateless_normal([16, 16, 16, 3], [0, 1])
+    labels = tf.random.stateless_uniform([16], [0, 2], maxval=10, dtype=tf.int32)
+    gradients = []
+    for precision in (tf.float32, tf.bfloat16):
+        with tf.GradientTape() as tape:
+            logits, measured = supernet.forward(tf.cast(images, precision), tf.constant(space.largest()))
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        parts = tape.gradient(loss, supernet.trainable_variables)
+        assert {tensor.dtype for tensor in (logits, measured, *parts)} == {tf.float32}
+        gradients.append(np.concatenate([np.ravel(part) for part in parts]))
+    exact, rounded = gradients
+    cosine = exact @ rounded / np.linalg.norm(exact) / np.linalg.norm(rounded)
+    assert 0.98 < cosine < 0.99999  # 1 would mean that nothing was rounded
+
+
+def test_a_mixed_step_gives_network_and_teacher_bfloat16_images(space, backbone):
+    net, seen = supernet_lib.Supernet(space, backbone), []
+    before = [weight.numpy() for weight in net.trainable_variables]
+
+    def teacher(images):
+        seen.append(images.dtype)
+        return tf.zeros([len(images), 10])
+
+    phase = config_lib.Phase("full", 1, 0.1)
+    trainer = shrinking.Trainer(net, phase, SETTINGS, seed=7, teacher=teacher, mixed_precision=True)
+    trainer.compile(optimizer=shrinking.Momentum(0.1, momentum=0.9), run_eagerly=True)
+    result = trainer.train_step((tf.random.stateless_normal([8, 16, 16, 3], [0, 1]), tf.zeros([8], tf.int32)))
+    assert seen == [tf.bfloat16] and np.isfinite(float(result["loss"]))
+    assert {weight.dtype for weight in net.weights} == {"float32"}
+    assert any((weight.numpy() != old).any() for weight, old in zip(net.trainable_variables, before, strict=True))
 
 
 COMMAND = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder"]

@@ -171,9 +171,7 @@ def load(name: str, data_dir: str, class_subset: int, seed: int) -> examples.Sou
         if published_test:
             test = read(builder, published_test)
         else:
-            kept, held_out = examples.stratified(
-                train.labels, folder.TEST_FRACTION, examples.generator(seed, "test")
-            )
+            kept, held_out = examples.stratified(train.labels, folder.TEST_FRACTION, examples.generator(seed, "test"))
             train, test = train.take(kept), train.take(held_out)
         return examples.Source(tuple(class_names), train, test).take_classes(chosen)
 
