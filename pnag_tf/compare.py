@@ -10,11 +10,10 @@ import functools
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import jinja2
 import keras
 
 from pnag_tf import backbone as backbone_lib
-from pnag_tf import cost, devices, files, network, published, zoo
+from pnag_tf import cost, devices, files, network, pages, published, zoo
 from pnag_tf import space as space_lib
 from pnag_tf.devices import jobs
 from pnag_tf.zoo import counting
@@ -108,9 +107,7 @@ def numbers_only(device: str) -> list[dict[str, object]]:
 def write(folder: pathlib.Path, device: str, description: str, rows: Sequence[Mapping[str, object]]) -> list[dict]:
     """Writes `<device>.csv`, `.md` and `.tex`; returns the columns of the rows that fit a terminal."""
     files.write_csv(folder / f"{device}.csv", rows, COLUMNS)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pnag_tf"), undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = pages.environment()
     environment.filters |= {"share": _share, "millions": _millions, "tex": _tex}
     facts = {
         "rows": rows,

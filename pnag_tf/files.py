@@ -97,3 +97,8 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str]) -> list[dict[str, 
     if missing:
         raise UserError(f"{path}: expected a column {missing[0]}, found {','.join(names)[:100] or 'nothing'}")
     return rows
+
+
+def rows_left(path: str | os.PathLike, columns: Iterable[str] = ()) -> list[dict[str, str]]:
+    """The rows of a CSV that an earlier run may have left: none where there is no file, else as `read_csv`."""
+    return read_csv(path, columns) if os.path.exists(path) else []

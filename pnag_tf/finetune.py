@@ -48,7 +48,7 @@ def train(
     distribution = distribution or distribution_lib.make()
     settings, batch = config.finetune, config.data.batch_size
     steps = splits.steps_per_epoch(batch)
-    history = _numbers(files.read_csv(folder / HISTORY, ())) if (folder / HISTORY).exists() else []
+    history = _numbers(files.rows_left(folder / HISTORY))
     if not (folder / BEST).exists():
         _keep(start(), distribution.written(folder / BEST))
         history = []

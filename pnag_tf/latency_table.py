@@ -67,8 +67,7 @@ class LatencyTable:
     @property
     def error(self) -> float:
         """Median error on the check networks, as a fraction of what was measured; NaN without such networks."""
-        errors = [abs(net.predicted_ms / net.measured_ms - 1) for net in self.check]
-        return float(np.median(errors)) if errors else float("nan")
+        return median_error(self.check)
 
     def reference(self) -> Network:
         """A network in the middle of the range whose latency tells how fast the device was."""
@@ -76,6 +75,12 @@ class LatencyTable:
 
     def save(self, path: str | os.PathLike) -> None:
         files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})
+
+
+def median_error(networks: Iterable[Network]) -> float:
+    """Median of |predicted / measured - 1|; NaN without networks."""
+    errors = [abs(net.predicted_ms / net.measured_ms - 1) for net in networks]
+    return float(np.median(errors)) if errors else float("nan")
 
 
 def load(

@@ -10,10 +10,8 @@ import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
-import jinja2
-
 import pnag_tf
-from pnag_tf import figures, files
+from pnag_tf import figures, files, latency_table, pages
 from pnag_tf import space as space_lib
 
 SLOW = 1.25  # a machine that lost this factor since the latency table was made is told of
@@ -71,24 +69,21 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     methods = _methods(workdir)
     if not methods:
         raise files.UserError(f"{workdir}: expected eval/<method>.csv, found none: --stage=eval makes it")
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pnag_tf"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir, tuple(FIGURES))}
-    page = environment.get_template("report.html.j2").render(
-        name=workdir.resolve().name,
-        version=pnag_tf.__version__,
-        date=datetime.date.today().isoformat(),
-        facts=_facts(workdir, settings),
-        warnings=list(_warnings(workdir, methods)),
-        methods=methods,
-        figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
-        comparisons=_comparisons(workdir),
-        settings=json.dumps(settings, indent=1),
+    page = (
+        pages.environment(autoescape=True)
+        .get_template("report.html.j2")
+        .render(
+            name=workdir.resolve().name,
+            version=pnag_tf.__version__,
+            date=datetime.date.today().isoformat(),
+            facts=_facts(workdir, settings),
+            warnings=list(_warnings(workdir, methods)),
+            methods=methods,
+            figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
+            comparisons=_comparisons(workdir),
+            settings=json.dumps(settings, indent=1),
+        )
     )
     path = workdir / "report" / "index.html"
     files.write_text(path, page)
@@ -151,17 +146,14 @@ def _warnings(workdir: pathlib.Path, methods: Mapping[str, Sequence[Network]]) -
                 f"{method}: the device was up to {max(slowness):.2f} times slower than when its latency table was "
                 "made, as when it throttles or is busy. Latencies are given at the table's speed."
             )
-    records = workdir / "records.csv"
-    if records.exists():
-        count = len(files.read_csv(records, ()))
-        if count < FEW_RECORDS:
-            yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
+    count = len(files.rows_left(workdir / "records.csv"))
+    if 0 < count < FEW_RECORDS:
+        yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
     table = workdir / "latency_table.json"
     if table.exists():
-        check = files.read_json(table)["check"]
-        errors = sorted(abs(net["predicted_ms"] / net["measured_ms"] - 1) for net in check)
-        if errors and errors[len(errors) // 2] > TABLE_ERROR:
-            yield f"The latency table is off by {100 * errors[len(errors) // 2]:.0f} % on the networks that check it."
+        check = [latency_table.Network(**net) for net in files.read_json(table)["check"]]
+        if (error := latency_table.median_error(check)) > TABLE_ERROR:
+            yield f"The latency table is off by {100 * error:.0f} % on the networks that check it."
     report = workdir / "predictors" / "report.json"
     if report.exists() and (tau := files.read_json(report)["top1_tau"]) < 0.3:
         yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."

@@ -7,7 +7,6 @@ where it was.
 
 from __future__ import annotations
 
-import csv
 import pathlib
 import time
 from collections.abc import Callable
@@ -211,8 +210,8 @@ def train(
     distribution = distribution or distribution_lib.make()
     phases = config.supernet.phases
     done = finished(config, folder)
-    history = read_history(folder / "history.csv")
-    judged = read_history(folder / "phases.csv")
+    history = files.rows_left(folder / "history.csv")
+    judged = files.rows_left(folder / "phases.csv")
     first_taught = next((i for i, phase in enumerate(phases) if phase.teacher), len(phases))
     net = teacher = None
     for number, phase in enumerate(phases):
@@ -321,11 +320,3 @@ def calibration_batches(config: config_lib.Config, splits: data_lib.Splits):
     """Training images for batch norm recalibration, without their labels."""
     batches = splits.calibration(config.measure.calibration_images, config.measure.batch_size)
     return batches.map(lambda images, _: images)
-
-
-def read_history(path: pathlib.Path) -> list[dict]:
-    """Rows of a CSV file that an earlier run left, or none."""
-    if not path.exists():
-        return []
-    with open(path, newline="") as stream:
-        return list(csv.DictReader(stream))

@@ -137,7 +137,7 @@ def _rows(path: pathlib.Path, required: Sequence[str], optional: Sequence[str] =
     Raises:
       UserError: a required column is missing, or a value is no number.
     """
-    rows = files.read_csv(path, required) if path.exists() else []
+    rows = files.rows_left(path, required)
     columns = (*required, *optional)
     return [{name: _value(path, number, name, row) for name in columns} for number, row in enumerate(rows, 1)]
 

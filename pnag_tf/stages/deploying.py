@@ -80,8 +80,7 @@ class Deploying(searching.Searching):
           budgets: of the networks just written; what the file holds of earlier ones for them goes.
         """
         path = self.workdir / "deploy" / f"quantized_{self.config.method}_{self.config.device}.csv"
-        earlier = files.read_csv(path, ()) if path.exists() else []
-        rows = [row for row in earlier if row["budget_ms"] not in budgets] + kinds
+        rows = [row for row in files.rows_left(path) if row["budget_ms"] not in budgets] + kinds
         if rows:
             files.write_csv(path, rows, rows[0])
         else:
@@ -111,7 +110,7 @@ class Deploying(searching.Searching):
             return
         path, method = self.workdir / "eval" / "samples.csv", self.config.method
         columns = ("method", "budget_ms", "latency_ms", "top1")
-        rows = [row for row in files.read_csv(path, columns) if row["method"] != method] if path.exists() else []
+        rows = [row for row in files.rows_left(path, columns) if row["method"] != method]
         for proposal in proposals:
             choices = proposal.choices
             if made is not None:

@@ -33,7 +33,7 @@ class Studying(finetuning.Finetuning):
         budgets_ms = np.array(self.budgets_ms())
         for variant in ablation.variants(self.config.generator):
             path = self.workdir / "ablation" / f"{variant.name}.csv"
-            rows = files.read_csv(path, ()) if path.exists() else []
+            rows = files.rows_left(path)
             same = [row["budget_ms"] for row in rows] == [f"{budget_ms:g}" for budget_ms in budgets_ms]
             if not same or not set(columns) <= rows[0].keys():
                 print(f"ablation: {variant.name}", flush=True)
@@ -75,7 +75,7 @@ class Studying(finetuning.Finetuning):
     def _found_by(self, method: str) -> list[dict[str, str]]:
         """`eval/<method>.csv`, made where it is missing or is for other budgets than were asked for."""
         path = self.workdir / "eval" / f"{method}.csv"
-        found = [row["budget_ms"] for row in files.read_csv(path, ("budget_ms",))] if path.exists() else []
+        found = [row["budget_ms"] for row in files.rows_left(path, ("budget_ms",))]
         asked = [f"{budget_ms:g}" for budget_ms in self.config.eval.budgets]
         if not found or (asked and asked != found):
             peer = copy.copy(self)  # with the images and the supernet that are in memory
