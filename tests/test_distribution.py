@@ -1,9 +1,7 @@
-"""Two workers on this machine learn what one learns, and go on from the checkpoint when one of them dies."""
+"""Several workers or devices learn what one learns, and go on from the checkpoint when a worker dies."""
 
-import csv
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,10 +22,13 @@ def _ports(count):
     return ports
 
 
-def _start(image_folder, workdir, workers=0, flags=("--stage=supernet",)):
+def _command(image_folder, workdir, flags):
+    return ["--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}", f"--workdir={workdir}", *flags]
+
+
+def _start(image_folder, workdir, workers=0, flags=("--stage=supernet",), program=("-m", "pnag_tf.main")):
     """One process without TF_CONFIG where `workers` is 0, else as many with it."""
-    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder"]
-    command += [f"--data_dir={image_folder}", f"--workdir={workdir}", *flags]
+    command = [sys.executable, *program, *_command(image_folder, workdir, flags)]
     environments = [os.environ]
     if workers:
         command.append("--strategy=multi_worker")
@@ -45,20 +46,47 @@ def _finish(processes):
     assert [process.returncode for process in processes] == [0] * len(processes), outputs
 
 
-def _history(workdir, trained="supernet"):
-    with open(workdir / trained / "history.csv") as stream:
-        return list(csv.DictReader(stream))
+FINE_TUNING = ("--stage=finetune", "--epochs=3")
 
 
-def _losses(rows):
-    return np.array([float(row["loss"]) for row in rows])
+def _chosen(workdir):
+    """Writes down the network that a stage `eval` would have chosen."""
+    arch = str(presets.preset("tiny").space.decode(presets.preset("tiny").space.smallest())[0])
+    row = {"budget_ms": "1", "arch": arch, "test_top1": "0.5", "predicted_top1": "0.5", "predicted_latency_ms": "1"}
+    files.write_csv(workdir / "eval/pnag.csv", [row], row)
+
+
+@pytest.fixture(scope="module")
+def one(image_folder, tmp_path_factory):
+    """The run of one process: supernet and a fine-tuned network."""
+    workdir = tmp_path_factory.mktemp("one") / "run"
+    _finish(_start(image_folder, workdir))
+    _chosen(workdir)
+    _finish(_start(image_folder, workdir, flags=FINE_TUNING))
+    return workdir
+
+
+def _histories(workdir):
+    """Rows of the supernet's training and of the fine-tuning."""
+    [fine_tuning] = (workdir / "finetune").iterdir()
+    return [files.read_csv(folder / "history.csv", ("loss",)) for folder in (workdir / "supernet", fine_tuning)]
+
+
+def _learnt_the_same(workdir, one):
+    """Each replica normalises its part of a batch by itself, so that the curves are near each other, not the same."""
+    for together, alone in zip(_histories(workdir), _histories(one), strict=True):
+        step = "step" if "step" in alone[0] else "epoch"
+        assert [row[step] for row in together] == [row[step] for row in alone]
+        losses = [[float(row["loss"]) for row in rows] for rows in (together, alone)]
+        np.testing.assert_allclose(*losses, atol=0.05)
+    assert len(list((workdir / "supernet").glob("*.keras"))) == 2
+    assert files.read_csv(workdir / "eval/pnag_finetuned.csv", ("test_top1",))
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(1200)
-def test_two_workers_learn_what_one_learns_and_go_on_when_one_was_killed(image_folder, tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    _finish(_start(image_folder, one))
+def test_two_workers_learn_what_one_learns_and_go_on_when_one_was_killed(image_folder, one, tmp_path):
+    two = tmp_path / "two"
     processes = _start(image_folder, two, workers=2)
     while not (two / "supernet/training.weights.h5").exists():  # the end of the first 50 steps
         assert all(process.poll() is None for process in processes), processes[0].stdout.read()
@@ -66,31 +94,35 @@ def test_two_workers_learn_what_one_learns_and_go_on_when_one_was_killed(image_f
     processes[1].send_signal(signal.SIGKILL)
     output = processes[0].communicate(timeout=300)[0]
     assert processes[0].returncode == 1 and "started again, all go on from here" in output, output
-    kept = _history(two)
+    kept = files.read_csv(two / "supernet/history.csv", ("loss",))
     _finish(_start(image_folder, two, workers=2))
-    alone, together = _history(one), _history(two)
-    assert together[: len(kept)] == kept
-    assert [row["step"] for row in together] == [row["step"] for row in alone]
-    # Each worker normalises its half of a batch by itself, so that the curves are near each other, not the same.
-    np.testing.assert_allclose(_losses(together), _losses(alone), atol=0.05)
-    assert len(list((two / "supernet").glob("*.keras"))) == 2
-    _fine_tuned_by_two_as_by_one(image_folder, one, two)
+    _chosen(two)
+    _finish(_start(image_folder, two, workers=2, flags=FINE_TUNING))
+    assert _histories(two)[0][: len(kept)] == kept
+    _learnt_the_same(two, one)
 
 
-def _fine_tuned_by_two_as_by_one(image_folder, one, two):
-    """Both begin with the same supernet and the network that a stage `eval` would have chosen."""
-    config = presets.preset("tiny")
-    arch = str(config.space.decode(config.space.smallest())[0])
-    row = {"budget_ms": "1", "arch": arch, "test_top1": "0.5", "predicted_top1": "0.5", "predicted_latency_ms": "1"}
-    shutil.copytree(one / "supernet", two / "supernet", dirs_exist_ok=True)
-    for run, workers in ((one, 0), (two, 2)):
-        files.write_csv(run / "eval/pnag.csv", [row], row)
-        _finish(_start(image_folder, run, workers, ("--stage=finetune", "--epochs=3")))
-    trained = [f"finetune/{path.name}" for path in (one / "finetune").iterdir()]
-    alone, together = _history(one, trained[0]), _history(two, trained[0])
-    assert [row["epoch"] for row in together] == ["0", "1", "2", "3"]
-    np.testing.assert_allclose(_losses(together)[1:], _losses(alone)[1:], atol=0.05)
-    assert files.read_csv(two / "eval/pnag_finetuned.csv", ("test_top1",))
+# Two halves of the CPU stand for two GPUs.
+MIRRORED = """
+import functools, pnag_tf, tensorflow as tf
+[cpu] = tf.config.list_physical_devices("CPU")
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.distribute.MirroredStrategy = functools.partial(tf.distribute.MirroredStrategy, ["CPU:0", "CPU:1"])
+from absl import app
+from pnag_tf import main, terminal
+app.run(main.main, flags_parser=terminal.flags_parser())
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(1200)
+def test_two_mirrored_devices_learn_what_one_learns(image_folder, one, tmp_path):
+    """With mixed precision as well, which GPUs use."""
+    mirrored = ("--strategy=mirrored", "--mixed_precision")
+    for flags in (("--stage=supernet",), FINE_TUNING):
+        _finish(_start(image_folder, tmp_path / "run", flags=(*flags, *mirrored), program=("-c", MIRRORED)))
+        _chosen(tmp_path / "run")
+    _learnt_the_same(tmp_path / "run", one)
 
 
 def test_one_process_writes_where_it_is_told(tmp_path):
