@@ -19,81 +19,11 @@ import tensorflow as tf
 import tqdm
 
 from pnag_tf import config as config_lib
-from pnag_tf import features, files, pareto, scalars
+from pnag_tf import features, files, pareto, regression, scalars
 from pnag_tf import records as records_lib
 from pnag_tf import space as space_lib
 
-PENALTIES = tuple(10.0 ** np.arange(-6, 4.5, 0.5))  # ridge candidates, in units of one record
-PAIR_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 FILE = "predictors.npz"
-
-
-def fit_ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Ridge regression whose penalty minimises the generalised cross-validation error.
-
-    Args:
-      inputs: ``[n, f]``.
-      targets: ``[n]``.
-
-    Returns:
-      float64 ``[1 + f]``: intercept (not penalised), then coefficients.
-    """
-    mean, center = targets.mean(), inputs.mean(0)
-    left, scales, right = np.linalg.svd((inputs - center).astype(np.float64), full_matrices=False)
-    projected = left.T @ (targets - mean)
-    outside = max(np.sum((targets - mean) ** 2) - np.sum(projected**2), 0.0)  # what no coefficients can explain
-    errors = []
-    for penalty in PENALTIES:
-        shrink = scales**2 / (scales**2 + penalty)
-        residual = np.sum(((1 - shrink) * projected) ** 2) + outside
-        errors.append(residual / max(1.0 - (1 + shrink.sum()) / len(targets), 1e-6) ** 2)
-    penalty = PENALTIES[int(np.argmin(errors))]
-    coefficients = right.T @ (scales / (scales**2 + penalty) * projected)
-    return np.concatenate([[mean - center @ coefficients], coefficients])
-
-
-def fit_pairs(inputs: np.ndarray, targets: np.ndarray, allowed: np.ndarray, penalty: float) -> np.ndarray:
-    """Ridge regression on all products of two features, by conjugate gradients that never write the products out.
-
-    Args:
-      inputs: centred features, float32 ``[n, f]``.
-      targets: ``[n]``, mean about 0.
-      allowed: float32 ``[f, f]``, 1 for the pairs that count (above the diagonal), else 0.
-
-    Returns:
-      float32 ``[f, f]``, V: the prediction is x' V x.
-    """
-
-    def products(weights):
-        return np.sum((inputs @ weights) * inputs, 1)
-
-    def transposed(values):
-        return (inputs * values[:, None]).T @ inputs * allowed
-
-    weights = np.zeros_like(allowed)
-    residual = transposed(targets.astype(np.float32))
-    direction, size = residual, float(np.sum(residual**2))
-    enough = 1e-6 * size
-    for _ in range(200):
-        if size <= enough:
-            break
-        image = transposed(products(direction)) + penalty * direction
-        step = size / float(np.sum(direction * image))
-        weights, residual = weights + step * direction, residual - step * image
-        size, before = float(np.sum(residual**2)), size
-        direction = residual + size / before * direction
-    return weights
-
-
-def _best_pair_penalty(inputs, targets, allowed, rng) -> float:
-    """The penalty with the least error on a fifth of (at most 5,000 of) the records."""
-    order = rng.permutation(len(inputs))[:5000]
-    judge, fit = order[: len(order) // 5], order[len(order) // 5 :]
-    errors = []
-    for penalty in PAIR_PENALTIES:
-        weights = fit_pairs(inputs[fit], targets[fit], allowed, penalty)
-        errors.append(np.mean((np.sum((inputs[judge] @ weights) * inputs[judge], 1) - targets[judge]) ** 2))
-    return PAIR_PENALTIES[int(np.argmin(errors))]
 
 
 @keras.saving.register_keras_serializable("pnag_tf")
@@ -139,7 +69,7 @@ class Accuracy:
     Attributes:
       linear: intercept and coefficients, ``[1 + f]``.
       center: mean of the features, ``[f]``.
-      pairs: V of `fit_pairs`, ``[f, f]``.
+      pairs: V of `regression.pairs`, ``[f, f]``.
       network: the ensemble.
       scale: of what the linear part leaves; `pairs` and `network` predict it in this unit.
       shares: how much of the pairs' and of the ensemble's correction is added, ``[2]``.
@@ -272,7 +202,7 @@ def train(
     if len(records) < 20:
         raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
-    latency = fit_ridge(latency_inputs(records.space, training.choices), training.latency_ms)
+    latency = regression.ridge(latency_inputs(records.space, training.choices), training.latency_ms)
     weighed = near_frontier_repeated(training) if focus else training
     accuracy = _fit_accuracy(weighed, held_out, settings, seed, progress, log)
     result = Predictors(records.space, settings, latency, accuracy, {})
@@ -338,15 +268,15 @@ def _fit_accuracy(
 ) -> Accuracy:
     space = training.space
     one_hot = space.one_hot(training.choices)
-    linear = fit_ridge(one_hot, training.top1)
+    linear = regression.ridge(one_hot, training.top1)
     residual = training.top1 - linear[0] - one_hot @ linear[1:]
     scale = float(max(residual.std(), 1e-8))
     center = one_hot.mean(0)
     token = np.repeat(np.arange(space.tokens), space.token_sizes)
     allowed = (token[:, None] < token[None, :]).astype(np.float32)
     centered, targets = one_hot - center, residual / scale
-    penalty = _best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
-    pairs = fit_pairs(centered, targets, allowed, penalty)
+    penalty = regression.best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
+    pairs = regression.pairs(centered, targets, allowed, penalty)
     network = _train_ensemble(one_hot, targets, settings, seed, progress, log)
     model = Accuracy(linear, center, pairs, network, scale, np.full(2, 0.5))
     return dataclasses.replace(model, shares=_shares(model, held_out))

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = pathlib.Path(__file__).parents[1] / "pnag_tf"
 FLOORS = {
-    0: ("space", "pareto", "backbone", "files", "config", "distribution", "pages", "scalars", "terminal"),
+    0: ("space", "pareto", "backbone", "files", "config", "distribution", "pages", "regression", "scalars", "terminal"),
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
     2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "zoo"),
     3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export", "finetune", "ofa"),

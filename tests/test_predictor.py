@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pnag_tf import config, features, files, predictor, records
+from pnag_tf import config, features, files, predictor, records, regression
 from pnag_tf import space as space_lib
 
 SETTINGS = config.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=32)
@@ -20,8 +20,8 @@ def test_graph_features_equal_numpys(space):
 def test_ridge_recovers_a_line_and_ignores_noise():
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(200, 3))
-    np.testing.assert_allclose(predictor.fit_ridge(inputs, 2 + inputs @ [1, -1, 0.5]), [2, 1, -1, 0.5], atol=1e-6)
-    noise = predictor.fit_ridge(rng.normal(size=(60, 50)), rng.normal(size=60))
+    np.testing.assert_allclose(regression.ridge(inputs, 2 + inputs @ [1, -1, 0.5]), [2, 1, -1, 0.5], atol=1e-6)
+    noise = regression.ridge(rng.normal(size=(60, 50)), rng.normal(size=60))
     assert np.abs(noise[1:]).max() < 0.2  # least squares would give coefficients near 1
 
 
@@ -29,7 +29,7 @@ def test_pairs_recover_a_product():
     rng = np.random.default_rng(0)
     inputs = rng.normal(size=(300, 4)).astype(np.float32)
     allowed = np.triu(np.ones((4, 4), np.float32), 1)
-    weights = predictor.fit_pairs(inputs, 3 * inputs[:, 0] * inputs[:, 2], allowed, 1e-3)
+    weights = regression.pairs(inputs, 3 * inputs[:, 0] * inputs[:, 2], allowed, 1e-3)
     expected = np.zeros((4, 4))
     expected[0, 2] = 3
     np.testing.assert_allclose(weights, expected, atol=1e-2)
