@@ -28,7 +28,7 @@ _POLICY = {
     "final_entropy_weight": 0.03,
     "advantage": "normalised",
     "between": True,
-    "aim": 0.05,
+    "aim": 0.1,
 }
 _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1e-2}
 

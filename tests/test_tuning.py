@@ -13,6 +13,8 @@ import pytest
 
 from pnag_tf import candidates, files, network, presets, recipes, reinforce, search, stages, tuning
 from pnag_tf import config as config_lib
+from pnag_tf.tuning import settings as settings_lib
+from pnag_tf.tuning import trials
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 TINY = dict(zip(("predictors", "evaluator", "generator", "eval"), recipes.SEARCH["tiny"], strict=True))
@@ -122,7 +124,7 @@ def test_the_gaussian_process_predicts_as_scikit_learns():
     slow = gaussian_process.GaussianProcessRegressor(
         kernel, alpha=1e-4, n_restarts_optimizer=20, normalize_y=True, random_state=3
     ).fit(x, y)
-    fast = tuning._process()(1e-4, 3).fit(x, y)
+    fast = trials.process()(1e-4, 3).fit(x, y)
     for point in points:
         expected, found = slow.predict(point[None], return_std=True), fast.predict(point[None], return_std=True)
         np.testing.assert_allclose(np.ravel(found), np.ravel(expected), rtol=1e-6)
@@ -194,7 +196,7 @@ def parabola(settings):
 
 
 def vary(path, score, trials):
-    return tuning._vary(path, CONFIG.evaluator, tuning.EVALUATOR, score, -9.0, trials, seed=1, progress=False)
+    return settings_lib._vary(path, CONFIG.evaluator, tuning.EVALUATOR, score, -9.0, trials, seed=1, progress=False)
 
 
 def test_an_interrupted_search_goes_on_as_if_it_had_not_been(tmp_path):
@@ -254,11 +256,11 @@ def test_ranges_lie_around_the_recipe_and_what_is_off_stays_off(preset):
     config = presets.preset(preset)
     for settings, varied in ((config.evaluator, tuning.EVALUATOR), (config.generator, tuning.GENERATOR)):
         hp = keras_tuner.HyperParameters()
-        assert tuning._suggested(settings, varied, hp) == settings
+        assert settings_lib._suggested(settings, varied, hp) == settings
         assert {entry.name for entry in hp.space} == {name for name in varied if getattr(settings, name)}
         for seed in range(30):
             hp.values = {entry.name: entry.random_sample(seed) for entry in hp.space}
-            found = tuning._suggested(settings, varied, hp)
+            found = settings_lib._suggested(settings, varied, hp)
             ratio = found.final_learning_rate / found.learning_rate
             assert ratio == pytest.approx(settings.final_learning_rate / settings.learning_rate)
             if settings is config.generator and settings.advantage == "normalised":
