@@ -70,20 +70,17 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     if not methods:
         raise files.UserError(f"{workdir}: expected eval/<method>.csv, found none: --stage=eval makes it")
     drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir, tuple(FIGURES))}
-    page = (
-        pages.environment(autoescape=True)
-        .get_template("report.html.j2")
-        .render(
-            name=workdir.resolve().name,
-            version=pnag_tf.__version__,
-            date=datetime.date.today().isoformat(),
-            facts=_facts(workdir, settings),
-            warnings=list(_warnings(workdir, methods)),
-            methods=methods,
-            figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
-            comparisons=_comparisons(workdir),
-            settings=json.dumps(settings, indent=1),
-        )
+    template = pages.environment(autoescape=True).get_template("report.html.j2")
+    page = template.render(
+        name=workdir.resolve().name,
+        version=pnag_tf.__version__,
+        date=datetime.date.today().isoformat(),
+        facts=_facts(workdir, settings),
+        warnings=list(_warnings(workdir, methods)),
+        methods=methods,
+        figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
+        comparisons=_comparisons(workdir),
+        settings=json.dumps(settings, indent=1),
     )
     path = workdir / "report" / "index.html"
     files.write_text(path, page)
