@@ -139,6 +139,8 @@ class Phone:
             env={"PATH": bin_path, "PHONE": str(self.folder)},
             cwd=self.folder,
             start_new_session=True,
+            # A phone's shell dies of SIGHUP, also where these tests run under nohup.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             **pipes,
         )
         ends = [
