@@ -52,11 +52,7 @@ def train(
     if not (folder / BEST).exists():
         _keep(start(), distribution.written(folder / BEST))
         history = []
-    with distribution.scope():
-        network = keras.models.load_model(distribution.shared(folder / BEST), compile=False)
-        if config.mixed_precision:
-            network = with_policy(network, "mixed_bfloat16")
-        _compile(distribution.fitted(network), settings, config.supernet, steps)
+    network = _compiled(distribution.shared(folder / BEST), config, steps, distribution)
 
     def fed(batches):
         return distribution.parted(
@@ -72,8 +68,8 @@ def train(
         network.load_weights(folder / STATE)
     done = int(network.optimizer.iterations.value.numpy()) // steps
     history = history[: done + 1]
-    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     kept = distribution.written(folder / STATE)
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     callbacks += [_Best(kept.parent, history, log), _State(kept)]
     if progress:
         callbacks.append(TqdmCallback(verbose=0, desc="fine-tune"))
@@ -111,6 +107,18 @@ def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
         total = total + subnet.hits(network(images, training=False), tf.cast(labels, tf.int32))
         count += len(labels)
     return tuple((np.asarray(total) / count).tolist())
+
+
+def _compiled(
+    path: pathlib.Path, config: config_lib.Config, steps: int, distribution: distribution_lib.Distribution
+) -> keras.Model:
+    """A saved network, ready to be trained for epochs of `steps`."""
+    with distribution.scope():
+        network = keras.models.load_model(path, compile=False)
+        if config.mixed_precision:
+            network = with_policy(network, "mixed_bfloat16")
+        _compile(distribution.fitted(network), config.finetune, config.supernet, steps)
+    return network
 
 
 def _compile(

@@ -22,13 +22,10 @@ def _ports(count):
     return ports
 
 
-def _command(image_folder, workdir, flags):
-    return ["--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}", f"--workdir={workdir}", *flags]
-
-
 def _start(image_folder, workdir, workers=0, flags=("--stage=supernet",), program=("-m", "pnag_tf.main")):
     """One process without TF_CONFIG where `workers` is 0, else as many with it."""
-    command = [sys.executable, *program, *_command(image_folder, workdir, flags)]
+    command = [sys.executable, *program, "--preset=tiny", "--dataset=folder"]
+    command += [f"--data_dir={image_folder}", f"--workdir={workdir}", *flags]
     environments = [os.environ]
     if workers:
         command.append("--strategy=multi_worker")
@@ -51,7 +48,8 @@ FINE_TUNING = ("--stage=finetune", "--epochs=3")
 
 def _chosen(workdir):
     """Writes down the network that a stage `eval` would have chosen."""
-    arch = str(presets.preset("tiny").space.decode(presets.preset("tiny").space.smallest())[0])
+    space = presets.preset("tiny").space
+    arch = str(space.decode(space.smallest())[0])
     row = {"budget_ms": "1", "arch": arch, "test_top1": "0.5", "predicted_top1": "0.5", "predicted_latency_ms": "1"}
     files.write_csv(workdir / "eval/pnag.csv", [row], row)
 
