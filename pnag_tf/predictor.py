@@ -135,6 +135,12 @@ class Predictors:
         choices = np.atleast_2d(choices).astype(np.int32)
         return tuple(value.numpy().astype(np.float64) for value in self._predict(choices))
 
+    def members(self, choices: np.ndarray) -> np.ndarray:
+        """Top-1 by each member of the ensemble instead of their mean, ``[n, members]``."""
+        linear, pairs, members = self._accuracy.parts(tf.constant(self.space.one_hot(choices)))
+        pairs_share, members_share = (float(share) for share in self._accuracy.shares)
+        return ((linear + pairs_share * pairs)[:, None] + members_share * members).numpy().astype(np.float64)
+
     def top1(self, choices: np.ndarray) -> np.ndarray:
         """Predicted accuracy as a fraction, ``[n]``."""
         return self.predict(choices)[0]

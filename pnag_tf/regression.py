@@ -1,11 +1,15 @@
-"""Ridge regression that chooses its own penalty: on features, and on all products of two of them."""
+"""Regressions that choose their own penalty: ridge on features, or all products of two; a Gaussian process."""
 
 from __future__ import annotations
+
+import dataclasses
 
 import numpy as np
 
 PENALTIES = tuple(10.0 ** np.arange(-6, 4.5, 0.5))  # ridge candidates, in units of one record
 PAIR_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+KERNEL_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)  # in units of one over the mean squared distance
+KERNEL_NOISES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # variances, in units of the process's own
 
 
 def ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -74,3 +78,54 @@ def best_pair_penalty(inputs: np.ndarray, targets: np.ndarray, allowed: np.ndarr
         weights = pairs(inputs[fit], targets[fit], allowed, penalty)
         errors.append(np.mean((np.sum((inputs[judge] @ weights) * inputs[judge], 1) - targets[judge]) ** 2))
     return PAIR_PENALTIES[int(np.argmin(errors))]
+
+
+@dataclasses.dataclass(frozen=True)
+class GaussianProcess:
+    """A Gaussian process's mean for several functions at once, which share the kernel; made by `gaussian_process`.
+
+    Attributes:
+      inputs: ``[n, f]`` that it was fitted to.
+      mean: of each function, far from these, ``[m]``.
+      weights: ``[n, m]``.
+      scale: the kernel is exp(-scale × squared distance).
+    """
+
+    inputs: np.ndarray
+    mean: np.ndarray
+    weights: np.ndarray
+    scale: float
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """``[k, f] -> [k, m]``."""
+        return self.mean + np.exp(-self.scale * _squared_distances(inputs, self.inputs)) @ self.weights
+
+
+def gaussian_process(inputs: np.ndarray, targets: np.ndarray) -> GaussianProcess:
+    """Squared exponential kernel; length scale and noise maximise the likelihood of the functions' mean.
+
+    Args:
+      inputs: ``[n, f]``, such as `SearchSpace.one_hot`, where a squared distance counts what differs.
+      targets: m functions' values, ``[n, m]``.
+    """
+    mean = targets.mean(0)
+    centered = targets - mean
+    distances = _squared_distances(inputs, inputs)
+    usual = max(float(distances.mean()), 1e-12)
+    best = (-np.inf, 0.0, centered)
+    for scale in KERNEL_SCALES:
+        values, vectors = np.linalg.eigh(np.exp(-scale / usual * distances))
+        projected = vectors.T @ centered
+        for noise in KERNEL_NOISES:
+            spectrum = np.maximum(values, 0) + noise
+            variance = max(np.mean(projected.mean(1) ** 2 / spectrum), 1e-30)
+            likelihood = -0.5 * (len(values) * np.log(variance) + np.log(spectrum).sum())
+            if likelihood > best[0]:
+                best = (likelihood, scale / usual, vectors @ (projected / spectrum[:, None]))
+    return GaussianProcess(inputs, mean, best[2], best[1])
+
+
+def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """``[n, f], [k, f] -> [n, k]``."""
+    products = first @ second.T
+    return np.maximum(np.sum(first**2, 1)[:, None] - 2 * products + np.sum(second**2, 1)[None, :], 0)

@@ -10,11 +10,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pnag_tf import candidates, files, search
+from pnag_tf import candidates, files, regression, search
 from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import records as records_lib
 from pnag_tf import space as space_lib
+
+# What a round's evolution starts from, a budget: architectures drawn (and as many random records), and best records.
+DRAWN, BEST, GENERATIONS = 500, 100, 60
 
 # choices int32 [n, tokens] -> their records
 Measure = Callable[[np.ndarray], records_lib.Records]
@@ -75,33 +78,59 @@ def choose(
     generator: generator_lib.Generator,
     predictors: predictor_lib.Predictors,
     records: records_lib.Records,
+    fitted: int,
     budgets_ms: np.ndarray,
     count: int,
     seed: int,
-    optimism: float = 1.0,
 ) -> np.ndarray:
     """Architectures worth measuring: int32 ``[<= count, tokens]``, none of them in the records.
 
-    For each budget the generator's samples and, because measured ones are certain, mutants and crossings of the best
-    measured within it; of those the best by predicted top-1 plus `optimism` × disagreement.
+    Every member of the ensemble takes part on its own, corrected for the errors that measuring has shown: an evolution
+    from the generator's samples, random records and the best of the records finds what it holds to be the best within
+    each budget. Members agree where much is known, and differ where it pays to look.
+
+    Args:
+      fitted: how many of the records the predictors were fitted to; the others tell of their errors.
+      budgets_ms: each gets an equal share of `count`.
     """
-    space, rng = predictors.space, np.random.default_rng([seed, 4])
-    share = -(-count // len(budgets_ms))
-    drawn, _, _ = generator.sample(budgets_ms, max(500, 2 * share), seed)
-    known = {row.tobytes() for row in records.choices}
-    chosen = []
-    for budget_ms, samples in zip(budgets_ms, drawn, strict=True):
-        pool = search.near_frontier(
-            predictors, np.concatenate([samples, best_measured(records, budget_ms, 50).choices]), [budget_ms], 3000, rng
-        ).choices
-        pool = np.unique(np.concatenate([samples, pool]), axis=0)
-        pool = pool[[row.tobytes() not in known for row in pool]] if len(pool) else pool
-        top1, disagreement, latency_ms = predictors.predict(pool)
-        value = np.where(latency_ms <= budget_ms, top1 + optimism * disagreement, -latency_ms)
-        best = pool[np.argsort(-value, kind="stable")[:share]]
-        known |= {row.tobytes() for row in best}
-        chosen.append(best)
-    return space.canonical(np.concatenate(chosen))[:count]
+    rng = np.random.default_rng([seed, 4])
+    drawn, _, _ = generator.sample(budgets_ms, DRAWN, seed)
+    start = [*drawn, records.choices[rng.permutation(len(records))[:DRAWN]]]
+    start += [best_measured(records, budget_ms, BEST).choices for budget_ms in budgets_ms]
+    top1 = corrected(predictors, records[np.arange(fitted, len(records))])
+    met, values, latency_ms = search.climbed(
+        top1, predictors, np.unique(np.concatenate(start), axis=0), budgets_ms, GENERATIONS, rng, search.MUTATION
+    )
+    known, share = {row.tobytes() for row in records.choices}, -(-count // len(budgets_ms))
+    left = np.flatnonzero([row.tobytes() not in known for row in met])
+    chosen = left[:0]
+    for budget_ms in budgets_ms:
+        if len(left):
+            best = left[_in_turn(search.within(values[left], latency_ms[left], budget_ms, share), share)]
+            chosen, left = np.concatenate([chosen, best]), np.setdiff1d(left, best)
+    return met[chosen[:count]]
+
+
+def corrected(predictors: predictor_lib.Predictors, measured: records_lib.Records) -> Callable:
+    """Top-1 by each member of the ensemble, choices ``[n, tokens]`` -> ``[n, members]``, corrected where measured.
+
+    A Gaussian process on each member's own errors, all with one kernel: what an ensemble's members become is then a
+    sample of the posterior (Wilson et al. 2020, arXiv:2002.09309, pathwise conditioning), as far as they were samples
+    of the prior.
+    """
+    if not len(measured):
+        return predictors.members
+    one_hot = predictors.space.one_hot
+    errors = measured.top1[:, None] - predictors.members(measured.choices)
+    process = regression.gaussian_process(one_hot(measured.choices).astype(np.float64), errors)
+    return lambda choices: predictors.members(choices) + process(one_hot(choices).astype(np.float64))
+
+
+def _in_turn(orders: list[np.ndarray], count: int) -> np.ndarray:
+    """The first `count` different numbers of several orders, each in its turn."""
+    mixed = np.stack(orders, 1).ravel()
+    _, first = np.unique(mixed, return_index=True)
+    return mixed[np.sort(first)][:count]
 
 
 def best_measured(records: records_lib.Records, budget_ms: float, count: int) -> records_lib.Records:

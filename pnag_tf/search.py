@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from absl import logging
 
@@ -50,25 +52,69 @@ def near_frontier(
     Returns:
       Records with predicted labels; `start` is not among them.
     """
-    space = predictors.space
 
-    def labelled(choices):
-        top1, disagreement, latency_ms = predictors.predict(choices)
-        return records_lib.Records(space, choices, top1 - pessimism * disagreement, latency_ms)
+    def top1(choices):
+        mean, disagreement, _ = predictors.predict(choices)
+        return (mean - pessimism * disagreement)[:, None]
 
-    pool = labelled(start)
-    first = len(pool)
     generations = max(1, -(-count // (CHILDREN * len(budgets_ms))))
+    met, labels, latency_ms = climbed(top1, predictors, start, budgets_ms, generations, rng, 0.1)
+    new = slice(len(start), len(start) + count)
+    return records_lib.Records(predictors.space, met[new], labels[new, 0], latency_ms[new])
+
+
+def climbed(
+    top1: Callable[[np.ndarray], np.ndarray],
+    predictors: predictor_lib.Predictors,
+    start: np.ndarray,
+    budgets_ms: np.ndarray,
+    generations: int,
+    rng: np.random.Generator,
+    mutation: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evolution up one or more functions of accuracy at once, each within every budget.
+
+    Args:
+      top1: choices ``[n, tokens]`` -> values of the functions, ``[n, functions]``.
+      start: choices to begin with.
+      mutation: the probability of a token.
+
+    Returns:
+      (all architectures met, each once and those of `start` first; the functions' values; latency_ms).
+    """
+    space = predictors.space
+    known = {row.tobytes() for row in start}
+    met, values, latency_ms = start, top1(start), predictors.latency_ms(start)
     for _ in range(generations):
         children = []
         for budget_ms in budgets_ms:
-            value = np.where(pool.latency_ms <= budget_ms, pool.top1, -pool.latency_ms)
-            parents = pool.choices[np.argpartition(-value, min(PARENTS, len(pool) - 1))[:PARENTS]]
-            picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
-            children.append(space.mutate(rng, parents[picks[0]], 0.1))
-            children.append(space.crossover(rng, parents[picks[1]], parents[picks[2]]))
-        pool = pool.append(labelled(np.unique(np.concatenate(children), axis=0)))
-    return pool[np.arange(first, len(pool))[:count]]
+            for best in within(values, latency_ms, budget_ms, PARENTS):
+                parents = met[best]
+                picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
+                children.append(space.mutate(rng, parents[picks[0]], mutation))
+                children.append(space.crossover(rng, parents[picks[1]], parents[picks[2]]))
+        new = np.unique(np.concatenate(children), axis=0)
+        new = new[[row.tobytes() not in known for row in new]]
+        if not len(new):  # in a space so small that all was met
+            continue
+        known |= {row.tobytes() for row in new}
+        met = np.concatenate([met, new])
+        values = np.concatenate([values, top1(new)])
+        latency_ms = np.concatenate([latency_ms, predictors.latency_ms(new)])
+    return met, values, latency_ms
+
+
+def within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, count: int) -> list[np.ndarray]:
+    """Places of the best `count` within a budget, the best first, by every function of values ``[n, functions]``.
+
+    Where too few keep the budget, the fastest of the others follow.
+    """
+    fits, found = latency_ms <= budget_ms, []
+    for column in values.T:
+        value = np.where(fits, column, -latency_ms)
+        best = np.argpartition(-value, min(count, len(value)) - 1)[:count]
+        found.append(best[np.argsort(-value[best], kind="stable")])
+    return found
 
 
 def train_evaluator(

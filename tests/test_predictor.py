@@ -35,6 +35,31 @@ def test_pairs_recover_a_product():
     np.testing.assert_allclose(weights, expected, atol=1e-2)
 
 
+def test_gaussian_process_goes_through_what_it_saw_and_back_to_the_mean():
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (80, 2))
+    truth = np.stack([np.sin(2 * inputs[:, 0]), 3 + inputs[:, 1] * np.sin(2 * inputs[:, 0])], 1)
+    process = regression.gaussian_process(inputs, truth)
+    np.testing.assert_allclose(process(inputs), truth, atol=0.05)
+    between = rng.uniform(-0.8, 0.8, (50, 2))
+    wave = np.sin(2 * between[:, 0])
+    np.testing.assert_allclose(process(between), np.stack([wave, 3 + between[:, 1] * wave], 1), atol=0.1)
+    np.testing.assert_allclose(process(np.full((1, 2), 100.0))[0], truth.mean(0))
+
+
+def test_gaussian_process_averages_noise_away():
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (200, 3))
+    process = regression.gaussian_process(inputs, rng.normal(size=(200, 1)))
+    assert process(inputs).std() < 0.4
+
+
+def test_members_average_to_the_prediction(table, predictors):
+    members = predictors.members(table.choices)
+    assert members.shape == (len(table), predictors.settings.members) and members.std(1).min() > 0
+    np.testing.assert_allclose(members.mean(1), predictors.top1(table.choices), atol=1e-5)
+
+
 def test_latency_of_a_sum_over_blocks_is_exact(table, predictors):
     assert predictors.report["latency_max_error_ms"] < 1e-3 * table.latency_ms.std()
     np.testing.assert_allclose(predictors.latency_ms(table.choices), table.latency_ms, rtol=1e-4)

@@ -21,7 +21,7 @@ class Searching(measuring.Measuring):
         """`predictors/`: accuracy and latency of any architecture."""
         folder = self.workdir / "predictors"
         if not (folder / predictor.FILE).exists():
-            table, focus = self.records(), self._rounds_done() > 0
+            table, focus = self.records(), self._rounds()["done"] > 0
             with self.timed("predictors"):
                 made = predictor.train(
                     table, self.config.predictors, self.config.seed, True, focus, self.log("predictors")
@@ -76,27 +76,32 @@ class Searching(measuring.Measuring):
         return generator.load(folder, config.space)
 
     def active_rounds(self) -> None:
-        """Proposes, measures and refits; the records grow, and all that was learnt from fewer of them is remade."""
-        settings = self.config.eval
-        for number in range(self._rounds_done(), settings.rounds):
-            table, predictors = self.records(), self.predictors()
+        """Proposes and measures; the records grow. After the last round all that was learnt from fewer is remade."""
+        settings, state = self.config.eval, self._rounds()
+        for number in range(state["done"], settings.rounds):
+            files.write_json(self.workdir / ROUNDS, state | {"done": number})
+            table = self.records()
             chosen = rounds.choose(
                 self.generator(),
-                predictors,
+                self.predictors(),
                 table,
+                state["fitted"],
                 np.array(self.budgets_ms()),
                 settings.measurements // settings.rounds,
                 self.config.seed + number,
             )
-            records_lib.write(self.workdir / "records.csv", table.append(self.measured(chosen)))
-            remade = ("predictors", "evaluator", "generator") if number + 1 == settings.rounds else ("predictors",)
-            for name in remade:
-                shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place
-            files.write_json(self.workdir / ROUNDS, {"done": number + 1})
+            if len(chosen):
+                table = table.append(self.measured(chosen))
+                records_lib.write(self.workdir / "records.csv", table)
+            if number + 1 == settings.rounds:
+                for name in ("predictors", "evaluator", "generator"):
+                    shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place
+                files.write_json(self.workdir / ROUNDS, {"done": settings.rounds, "fitted": len(table)})
 
-    def _rounds_done(self) -> int:
+    def _rounds(self) -> dict[str, int]:
+        """How many rounds are done, and how many of the records the predictors know."""
         path = self.workdir / ROUNDS
-        return files.read_json(path)["done"] if path.exists() else 0
+        return files.read_json(path) if path.exists() else {"done": 0, "fitted": len(self.records())}
 
     def measured(self, choices: np.ndarray) -> records_lib.Records:
         """Records of chosen architectures, by the user's command or by the supernet and this machine."""
