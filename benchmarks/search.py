@@ -54,14 +54,14 @@ def judged(command, space, found):
 
 
 def active(table, predictors, generator, settings, budgets_ms, arguments, measure, seed):
-    """The rounds: choose and measure, and after the last refit; the candidates then."""
-    share, fitted = arguments.measurements // arguments.rounds, len(table)
+    """The rounds: choose, measure, correct; the candidates after the last."""
+    share = arguments.measurements // arguments.rounds
     for number in range(arguments.rounds):
-        chosen = rounds.choose(generator, predictors, table, fitted, budgets_ms, share, seed + number)
+        chosen = rounds.choose(generator, predictors, table, budgets_ms, share, seed + number)
         table = table.append(measure(chosen))
+        predictors = predictor.corrected(predictors, table)
         best = [100 * rounds.best_measured(table, budget_ms, 1).top1[0] for budget_ms in budgets_ms]
         print(f"  round {number + 1}: {len(table)} records, best top-1 {np.round(best, 2)}", flush=True)
-    predictors = predictor.train(table, settings[0], seed, focus=True)
     found, _ = pnag(table, predictors, settings, budgets_ms, seed)
     return rounds.confirmed(found, table)
 

@@ -4,6 +4,7 @@ Latency is a sum over blocks on almost every device, so ridge regression on each
 where a network on separate one-hots errs by the very amount that a search then exploits. Accuracy is a ridge
 regression, and on what that leaves a mixture of two unlike models, whose errors a search exploits less than either's:
 ridge regression on all pairs of tokens, and an ensemble of small networks, whose disagreement says where not to trust.
+What is measured later corrects the members by a Gaussian process on their errors.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ class Accuracy:
       network: the ensemble.
       scale: of what the linear part leaves; `pairs` and `network` predict it in this unit.
       shares: how much of the pairs' and of the ensemble's correction is added, ``[2]``.
+      errors: of each member, added to it; None where nothing has been measured since (see `corrected`).
     """
 
     linear: np.ndarray
@@ -81,6 +83,7 @@ class Accuracy:
     network: keras.Model
     scale: float
     shares: np.ndarray
+    errors: regression.GaussianProcess | None = None
 
     def parts(self, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(linear ``[n]``, pairs ``[n]``, members ``[n, members]``), all as fractions."""
@@ -89,6 +92,13 @@ class Accuracy:
         pairs = tf.reduce_sum(tf.matmul(centered, tf.constant(self.pairs, tf.float32)) * centered, 1)
         return linear, self.scale * pairs, self.scale * self.network(one_hot, training=False)
 
+    def members(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """Top-1 by each member of the ensemble, ``[n, members]``."""
+        linear, pairs, members = self.parts(one_hot)
+        pairs_share, members_share = (float(share) for share in self.shares)
+        top1 = (linear + pairs_share * pairs)[:, None] + members_share * members
+        return top1 if self.errors is None else top1 + self.errors.graph(one_hot)
+
 
 class Predictors:
     """Accuracy and latency of architectures of one space; made by `train` or `load`.
@@ -96,8 +106,8 @@ class Predictors:
     Attributes:
       space: the search space.
       report: held-out errors: ``top1_rmse``, ``top1_tau``, ``latency_rmse_ms``, ``latency_max_error_ms``,
-        ``latency_tau``, ``held_out`` (number of records); and ``latency_low_ms``, ``latency_high_ms``, ``top1_low``,
-        ``top1_high``: the range of all records.
+        ``latency_tau``, ``held_out`` (number of records); ``records``: how many they were trained on, these among
+        them; and ``latency_low_ms``, ``latency_high_ms``, ``top1_low``, ``top1_high``: the range of all records.
     """
 
     def __init__(
@@ -113,14 +123,14 @@ class Predictors:
         self._latency, self._accuracy = latency, accuracy
         signature = [tf.TensorSpec([None, space.tokens], tf.int32)]
         self._predict = tf.function(self.graph, input_signature=signature)
+        self._members = tf.function(
+            lambda choices: self._accuracy.members(self._encoder.one_hot(choices)), input_signature=signature
+        )
 
     def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""
-        one_hot = self._encoder.one_hot(choices)
-        linear, pairs, members = self._accuracy.parts(one_hot)
-        shares = [float(share) for share in self._accuracy.shares]
-        top1 = linear + shares[0] * pairs + shares[1] * tf.reduce_mean(members, 1)
-        return top1, tf.math.reduce_std(members, 1), self.latency_graph(choices)
+        members = self._accuracy.members(self._encoder.one_hot(choices))
+        return tf.reduce_mean(members, 1), tf.math.reduce_std(members, 1), self.latency_graph(choices)
 
     def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
         """latency_ms, float32 ``[n]``, as operations of a caller's graph."""
@@ -137,9 +147,8 @@ class Predictors:
 
     def members(self, choices: np.ndarray) -> np.ndarray:
         """Top-1 by each member of the ensemble instead of their mean, ``[n, members]``."""
-        linear, pairs, members = self._accuracy.parts(tf.constant(self.space.one_hot(choices)))
-        pairs_share, members_share = (float(share) for share in self._accuracy.shares)
-        return ((linear + pairs_share * pairs)[:, None] + members_share * members).numpy().astype(np.float64)
+        choices = np.atleast_2d(choices).astype(np.int32)
+        return self._members(choices).numpy().astype(np.float64)
 
     def top1(self, choices: np.ndarray) -> np.ndarray:
         """Predicted accuracy as a fraction, ``[n]``."""
@@ -156,6 +165,8 @@ class Predictors:
         arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
         arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
         meta = {"settings": dataclasses.asdict(self.settings), "scale": model.scale, "report": self.report}
+        if model.errors is not None:
+            arrays |= {f"errors_{name}": value for name, value in dataclasses.asdict(model.errors).items()}
         with files.replacing(pathlib.Path(folder) / FILE) as beside:
             np.savez(beside, latency=self._latency, meta=json.dumps(meta), **arrays)
 
@@ -175,7 +186,16 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
         raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
     network = ensemble(inputs, settings)
     network.set_weights([arrays[f"network_{i}"] for i in range(len(network.weights))])
-    accuracy = Accuracy(arrays["linear"], arrays["center"], arrays["pairs"], network, meta["scale"], arrays["shares"])
+    errors = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
+    accuracy = Accuracy(
+        arrays["linear"],
+        arrays["center"],
+        arrays["pairs"],
+        network,
+        meta["scale"],
+        arrays["shares"],
+        regression.GaussianProcess(**errors) if errors else None,
+    )
     return Predictors(space, settings, arrays["latency"], accuracy, meta["report"])
 
 
@@ -193,13 +213,9 @@ def train(
     settings: config_lib.Predictors,
     seed: int = 0,
     progress: bool = False,
-    focus: bool = False,
     log: scalars.Log = scalars.nowhere,
 ) -> Predictors:
     """Fits both predictors on records; a random `settings.held_out` of them only judges.
-
-    Args:
-      focus: see `near_frontier_repeated`; for records that active rounds have added to.
 
     Raises:
       UserError: fewer than 20 records.
@@ -209,9 +225,8 @@ def train(
         raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
     latency = regression.ridge(latency_inputs(records.space, training.choices), training.latency_ms)
-    weighed = near_frontier_repeated(training) if focus else training
-    accuracy = _fit_accuracy(weighed, held_out, settings, seed, progress, log)
-    result = Predictors(records.space, settings, latency, accuracy, {})
+    accuracy = _fit_accuracy(training, held_out, settings, seed, progress, log)
+    result = Predictors(records.space, settings, latency, accuracy, {"records": len(records)})
     result.report.update(_errors(result, held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
         unit = "_ms" if name == "latency" else ""
@@ -220,17 +235,22 @@ def train(
     return result
 
 
-def near_frontier_repeated(records: records_lib.Records) -> records_lib.Records:
-    """The records, those near their Pareto frontier several times: that is where a search goes.
+def corrected(predictors: Predictors, records: records_lib.Records) -> Predictors:
+    """Predictors for records that have grown since they were trained: new ones tell where they err.
 
-    A record counts 1 + 8 exp(-gap) times, its gap being what the frontier at its latency has over it, in a quarter of
-    the top-1's standard deviation. It pays where many records lie there, as active rounds make them; of few and noisy
-    ones it would favour the lucky.
+    Latency is fitted anew. Accuracy gets a Gaussian process on each member's errors on the new records, all with one
+    kernel: the members become samples of the posterior, as far as they were samples of the prior (Wilson et al. 2020,
+    arXiv:2002.09309, pathwise conditioning). No network is trained, so that this takes seconds.
     """
-    keep = pareto.frontier(records.latency_ms, records.top1)
-    best = records.top1[keep][np.searchsorted(records.latency_ms[keep], records.latency_ms, side="right") - 1]
-    gap = (best - records.top1) / max(0.25 * records.top1.std(), 1e-12)
-    return records[np.repeat(np.arange(len(records)), 1 + np.rint(8 * np.exp(-gap)).astype(int))]
+    new = records[predictors.report["records"] :]
+    if not len(new):
+        return predictors
+    space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
+    before = Predictors(space, predictors.settings, predictors._latency, accuracy, predictors.report)
+    errors = regression.gaussian_process(space.one_hot(new.choices), new.top1[:, None] - before.members(new.choices))
+    latency = regression.ridge(latency_inputs(space, records.choices), records.latency_ms)
+    accuracy = dataclasses.replace(accuracy, errors=errors)
+    return Predictors(space, predictors.settings, latency, accuracy, predictors.report)
 
 
 def _train_ensemble(

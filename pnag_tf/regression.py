@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 PENALTIES = tuple(10.0 ** np.arange(-6, 4.5, 0.5))  # ridge candidates, in units of one record
 PAIR_PENALTIES = (10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
@@ -96,9 +97,12 @@ class GaussianProcess:
     weights: np.ndarray
     scale: float
 
-    def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """``[k, f] -> [k, m]``."""
-        return self.mean + np.exp(-self.scale * _squared_distances(inputs, self.inputs)) @ self.weights
+    def graph(self, inputs: tf.Tensor) -> tf.Tensor:
+        """``[k, f] -> [k, m]``, as operations of a caller's graph."""
+        known = tf.constant(self.inputs, tf.float32)
+        squares = tf.reduce_sum(inputs**2, 1)[:, None] + tf.reduce_sum(known**2, 1)
+        kernel = tf.exp(-float(self.scale) * (squares - 2 * tf.matmul(inputs, known, transpose_b=True)))
+        return tf.constant(self.mean, tf.float32) + tf.matmul(kernel, tf.constant(self.weights, tf.float32))
 
 
 def gaussian_process(inputs: np.ndarray, targets: np.ndarray) -> GaussianProcess:
@@ -110,7 +114,9 @@ def gaussian_process(inputs: np.ndarray, targets: np.ndarray) -> GaussianProcess
     """
     mean = targets.mean(0)
     centered = targets - mean
-    distances = _squared_distances(inputs, inputs)
+    inputs = inputs.astype(np.float64)
+    squares = np.sum(inputs**2, 1)
+    distances = np.maximum(squares[:, None] + squares - 2 * inputs @ inputs.T, 0)
     usual = max(float(distances.mean()), 1e-12)
     best = (-np.inf, 0.0, centered)
     for scale in KERNEL_SCALES:
@@ -123,9 +129,3 @@ def gaussian_process(inputs: np.ndarray, targets: np.ndarray) -> GaussianProcess
             if likelihood > best[0]:
                 best = (likelihood, scale / usual, vectors @ (projected / spectrum[:, None]))
     return GaussianProcess(inputs, mean, best[2], best[1])
-
-
-def _squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """``[n, f], [k, f] -> [n, k]``."""
-    products = first @ second.T
-    return np.maximum(np.sum(first**2, 1)[:, None] - 2 * products + np.sum(second**2, 1)[None, :], 0)

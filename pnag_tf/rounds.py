@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pnag_tf import candidates, files, regression, search
+from pnag_tf import candidates, files, search
 from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import records as records_lib
@@ -78,28 +78,27 @@ def choose(
     generator: generator_lib.Generator,
     predictors: predictor_lib.Predictors,
     records: records_lib.Records,
-    fitted: int,
     budgets_ms: np.ndarray,
     count: int,
     seed: int,
 ) -> np.ndarray:
     """Architectures worth measuring: int32 ``[<= count, tokens]``, none of them in the records.
 
-    Every member of the ensemble takes part on its own, corrected for the errors that measuring has shown: an evolution
-    from the generator's samples, random records and the best of the records finds what it holds to be the best within
-    each budget. Members agree where much is known, and differ where it pays to look.
+    Every member of the ensemble takes part on its own: an evolution from the generator's samples, random records and
+    the best of the records finds what it holds to be the best within each budget. The members of `predictor.corrected`
+    agree where much was measured, and differ where it pays to look.
 
     Args:
-      fitted: how many of the records the predictors were fitted to; the others tell of their errors.
+      predictors: corrected by what was measured before.
       budgets_ms: each gets an equal share of `count`.
     """
     rng = np.random.default_rng([seed, 4])
     drawn, _, _ = generator.sample(budgets_ms, DRAWN, seed)
     start = [*drawn, records.choices[rng.permutation(len(records))[:DRAWN]]]
     start += [best_measured(records, budget_ms, BEST).choices for budget_ms in budgets_ms]
-    top1 = corrected(predictors, records[np.arange(fitted, len(records))])
+    start = np.unique(np.concatenate(start), axis=0)
     met, values, latency_ms = search.climbed(
-        top1, predictors, np.unique(np.concatenate(start), axis=0), budgets_ms, GENERATIONS, rng, search.MUTATION
+        predictors.members, predictors, start, budgets_ms, GENERATIONS, rng, search.MUTATION
     )
     known, share = {row.tobytes() for row in records.choices}, -(-count // len(budgets_ms))
     left = np.flatnonzero([row.tobytes() not in known for row in met])
@@ -109,21 +108,6 @@ def choose(
             best = left[_in_turn(search.within(values[left], latency_ms[left], budget_ms, share), share)]
             chosen, left = np.concatenate([chosen, best]), np.setdiff1d(left, best)
     return met[chosen[:count]]
-
-
-def corrected(predictors: predictor_lib.Predictors, measured: records_lib.Records) -> Callable:
-    """Top-1 by each member of the ensemble, choices ``[n, tokens]`` -> ``[n, members]``, corrected where measured.
-
-    A Gaussian process on each member's own errors, all with one kernel: what an ensemble's members become is then a
-    sample of the posterior (Wilson et al. 2020, arXiv:2002.09309, pathwise conditioning), as far as they were samples
-    of the prior.
-    """
-    if not len(measured):
-        return predictors.members
-    one_hot = predictors.space.one_hot
-    errors = measured.top1[:, None] - predictors.members(measured.choices)
-    process = regression.gaussian_process(one_hot(measured.choices).astype(np.float64), errors)
-    return lambda choices: predictors.members(choices) + process(one_hot(choices).astype(np.float64))
 
 
 def _in_turn(orders: list[np.ndarray], count: int) -> np.ndarray:

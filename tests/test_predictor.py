@@ -37,21 +37,21 @@ def test_pairs_recover_a_product():
 
 def test_gaussian_process_goes_through_what_it_saw_and_back_to_the_mean():
     rng = np.random.default_rng(0)
-    inputs = rng.uniform(-1, 1, (80, 2))
+    inputs = rng.uniform(-1, 1, (80, 2)).astype(np.float32)
     truth = np.stack([np.sin(2 * inputs[:, 0]), 3 + inputs[:, 1] * np.sin(2 * inputs[:, 0])], 1)
-    process = regression.gaussian_process(inputs, truth)
+    process = regression.gaussian_process(inputs, truth).graph
     np.testing.assert_allclose(process(inputs), truth, atol=0.05)
-    between = rng.uniform(-0.8, 0.8, (50, 2))
+    between = rng.uniform(-0.8, 0.8, (50, 2)).astype(np.float32)
     wave = np.sin(2 * between[:, 0])
     np.testing.assert_allclose(process(between), np.stack([wave, 3 + between[:, 1] * wave], 1), atol=0.1)
-    np.testing.assert_allclose(process(np.full((1, 2), 100.0))[0], truth.mean(0))
+    np.testing.assert_allclose(process(np.full((1, 2), 100.0, np.float32))[0], truth.mean(0), rtol=1e-6)
 
 
 def test_gaussian_process_averages_noise_away():
     rng = np.random.default_rng(0)
     inputs = rng.uniform(-1, 1, (200, 3))
     process = regression.gaussian_process(inputs, rng.normal(size=(200, 1)))
-    assert process(inputs).std() < 0.4
+    assert process.graph(inputs.astype(np.float32)).numpy().std() < 0.4
 
 
 def test_members_average_to_the_prediction(table, predictors):
@@ -104,8 +104,30 @@ def test_too_few_records_are_a_clear_error(table):
         predictor.train(table[:5], SETTINGS)
 
 
-def test_records_near_the_frontier_count_several_times(space):
-    choices = space.sample(np.random.default_rng(0), 4)
-    few = records.Records(space, choices, np.array([0.5, 0.7, 0.1, 0.9]), np.array([1.0, 2.0, 2.5, 3.0]))
-    repeated = predictor.near_frontier_repeated(few)
-    assert [(repeated.choices == row).all(1).sum() for row in choices] == [9, 9, 1, 9]
+def test_measuring_corrects_every_member(predictors, table, space, tmp_path):
+    """The measured truth rewards options of which the predictors know nothing, and takes a twentieth more time."""
+    rng = np.random.default_rng(0)
+    bonus = rng.uniform(0, 0.02, space.one_hot(table.choices).shape[1])
+
+    def measured(choices):
+        top1 = predictors.top1(choices) + space.one_hot(choices) @ bonus
+        return records.Records(space, choices, top1, 1.05 * predictors.latency_ms(choices))
+
+    known = {row.tobytes() for row in table.choices}
+    choices = np.unique(space.sample(rng, 300), axis=0)
+    choices = rng.permutation(choices[[row.tobytes() not in known for row in choices]])
+    seen, unseen = measured(choices[::2]), measured(choices[1::2])
+    corrected = predictor.corrected(predictors, table.append(seen))
+    members = corrected.members(seen.choices)
+    assert members.shape == (len(seen), predictors.settings.members)
+    assert np.abs(members - seen.top1[:, None]).max() < 2e-3
+    before, after = (np.abs(p.top1(unseen.choices) - unseen.top1).mean() for p in (predictors, corrected))
+    assert after < 0.3 * before
+    before, after = (np.abs(p.latency_ms(unseen.choices) - unseen.latency_ms).mean() for p in (predictors, corrected))
+    assert after < before
+    corrected.save(tmp_path)
+    again = predictor.load(tmp_path, space)
+    np.testing.assert_array_equal(again.members(choices), corrected.members(choices))
+    more = predictor.corrected(again, table.append(seen).append(unseen))  # on the networks' errors, not on its own
+    assert np.abs(more.members(choices) - measured(choices).top1[:, None]).max() < 2e-3
+    assert predictor.corrected(predictors, table) is predictors

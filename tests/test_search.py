@@ -74,7 +74,7 @@ def test_samples_keep_their_budget(predictors, generator):
 
 
 def test_choose_names_new_architectures_that_fit(predictors, generator, table):
-    chosen = rounds.choose(generator, predictors, table, len(table), generator.budgets_ms, 60, seed=0)
+    chosen = rounds.choose(generator, predictors, table, generator.budgets_ms, 60, seed=0)
     assert 0 < len(chosen) <= 60
     assert len(np.unique(chosen, axis=0)) == len(chosen)
     assert not {row.tobytes() for row in table.choices} & {row.tobytes() for row in chosen}
@@ -86,28 +86,8 @@ def test_choose_spends_no_measurement_twice(predictors, generator, space):
     everything = np.unique(everything, axis=0)
     top1, _, latency_ms = predictors.predict(everything)
     known = records.Records(space, everything, top1, latency_ms)
-    chosen = rounds.choose(generator, predictors, known, len(known), generator.budgets_ms, 60, seed=0)
+    chosen = rounds.choose(generator, predictors, known, generator.budgets_ms, 60, seed=0)
     assert not {row.tobytes() for row in everything} & {row.tobytes() for row in chosen}
-
-
-def test_measuring_corrects_every_member(predictors, table, space):
-    """The measured truth rewards options of which the predictors know nothing."""
-    rng = np.random.default_rng(0)
-    bonus = rng.uniform(0, 0.02, space.one_hot(table.choices).shape[1])
-
-    def truth(choices):
-        return predictors.top1(choices) + space.one_hot(choices) @ bonus
-
-    choices = np.unique(space.sample(rng, 300), axis=0)
-    seen, unseen = choices[: len(choices) // 2], choices[len(choices) // 2 :]
-    measured = records.Records(space, seen, truth(seen), predictors.latency_ms(seen))
-    corrected = rounds.corrected(predictors, measured)
-    members = corrected(seen)
-    assert members.shape == (len(seen), predictors.settings.members)
-    assert np.abs(members - truth(seen)[:, None]).max() < 0.2 * predictors.members(seen).std(1).max() + 1e-3
-    before, after = (np.abs(f(unseen).mean(1) - truth(unseen)).mean() for f in (predictors.members, corrected))
-    assert after < 0.3 * before
-    assert rounds.corrected(predictors, measured[:0]) == predictors.members
 
 
 def test_measured_comes_before_predicted(predictors, generator, table):

@@ -21,11 +21,9 @@ class Searching(measuring.Measuring):
         """`predictors/`: accuracy and latency of any architecture."""
         folder = self.workdir / "predictors"
         if not (folder / predictor.FILE).exists():
-            table, focus = self.records(), self._rounds()["done"] > 0
+            table = self.records()
             with self.timed("predictors"):
-                made = predictor.train(
-                    table, self.config.predictors, self.config.seed, True, focus, self.log("predictors")
-                )
+                made = predictor.train(table, self.config.predictors, self.config.seed, True, self.log("predictors"))
             files.write_json(folder / "report.json", made.report)
             made.save(folder)
         return predictor.load(folder, self.config.space)
@@ -76,16 +74,17 @@ class Searching(measuring.Measuring):
         return generator.load(folder, config.space)
 
     def active_rounds(self) -> None:
-        """Proposes and measures; the records grow. After the last round all that was learnt from fewer is remade."""
-        settings, state = self.config.eval, self._rounds()
-        for number in range(state["done"], settings.rounds):
-            files.write_json(self.workdir / ROUNDS, state | {"done": number})
-            table = self.records()
+        """Proposes and measures: the records grow, and correct the predictors.
+
+        After the last round evaluator and generator, which learnt from the predictors before, are remade.
+        """
+        settings, path = self.config.eval, self.workdir / ROUNDS
+        for number in range(files.read_json(path)["done"] if path.exists() else 0, settings.rounds):
+            table, predictors = self.records(), self.predictors()
             chosen = rounds.choose(
                 self.generator(),
-                self.predictors(),
+                predictors,
                 table,
-                state["fitted"],
                 np.array(self.budgets_ms()),
                 settings.measurements // settings.rounds,
                 self.config.seed + number,
@@ -93,15 +92,11 @@ class Searching(measuring.Measuring):
             if len(chosen):
                 table = table.append(self.measured(chosen))
                 records_lib.write(self.workdir / "records.csv", table)
+            predictor.corrected(predictors, table).save(self.workdir / "predictors")
             if number + 1 == settings.rounds:
-                for name in ("predictors", "evaluator", "generator"):
+                for name in ("evaluator", "generator"):
                     shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place
-                files.write_json(self.workdir / ROUNDS, {"done": settings.rounds, "fitted": len(table)})
-
-    def _rounds(self) -> dict[str, int]:
-        """How many rounds are done, and how many of the records the predictors know."""
-        path = self.workdir / ROUNDS
-        return files.read_json(path) if path.exists() else {"done": 0, "fitted": len(self.records())}
+            files.write_json(path, {"done": number + 1})
 
     def measured(self, choices: np.ndarray) -> records_lib.Records:
         """Records of chosen architectures, by the user's command or by the supernet and this machine."""
