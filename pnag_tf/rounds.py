@@ -124,16 +124,20 @@ def best_measured(records: records_lib.Records, budget_ms: float, count: int) ->
 
 
 def confirmed(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:
-    """Candidates with the best measured architecture of each budget in front: measured beats predicted."""
+    """Candidates with the best measured architecture of each budget in front, or second where the first is predicted
+    to be better: for a budget that no measurement was aimed at it often is.
+    """
     result = []
     for proposal in found:
         best = best_measured(records, proposal.budget_ms, 1)
+        better = len(best) and proposal.latency_ms[0] <= proposal.budget_ms and proposal.top1[0] > best.top1[0]
+        place = np.full(len(best), int(better))
         result.append(
             candidates.Candidates(
                 proposal.budget_ms,
-                np.concatenate([best.choices, proposal.choices]),
-                np.concatenate([best.top1, proposal.top1]),
-                np.concatenate([best.latency_ms, proposal.latency_ms]),
+                np.insert(proposal.choices, place, best.choices, axis=0),
+                np.insert(proposal.top1, place, best.top1),
+                np.insert(proposal.latency_ms, place, best.latency_ms),
             )
         )
     return result

@@ -1,5 +1,6 @@
 """Proposals for any budget, pseudo-labels, and active rounds with good and broken measuring commands."""
 
+import dataclasses
 import shlex
 import sys
 import time
@@ -90,11 +91,21 @@ def test_choose_spends_no_measurement_twice(predictors, generator, space):
     assert not {row.tobytes() for row in everything} & {row.tobytes() for row in chosen}
 
 
-def test_measured_comes_before_predicted(predictors, generator, table):
-    found = rounds.confirmed(search.propose(generator, predictors, [7.0], 50, 0), table)
-    inside = table.latency_ms <= 7.0
-    assert found[0].top1[0] == table.top1[inside].max()
-    assert found[0].latency_ms[0] <= 7.0
+def test_measured_comes_before_predicted_unless_that_promises_more(predictors, generator, table):
+    (proposal,) = search.propose(generator, predictors, [7.0], 50, 0)
+    best = table.top1[table.latency_ms <= 7.0].max()
+    for shift, place in ((-1, 0), (1, 1)):
+        promised = dataclasses.replace(proposal, top1=proposal.top1 + shift)
+        (found,) = rounds.confirmed([promised], table)
+        assert len(found) == len(proposal) + 1
+        assert found.top1[place] == best and found.latency_ms[place] <= 7.0
+        assert found.top1[1 - place] == promised.top1[0]
+        np.testing.assert_array_equal(found.choices[1 - place], proposal.choices[0])
+        np.testing.assert_array_equal(found.choices[2:], proposal.choices[1:])
+    over = dataclasses.replace(proposal, top1=proposal.top1 + 1, latency_ms=proposal.latency_ms + 10)
+    assert rounds.confirmed([over], table)[0].top1[0] == best
+    (nothing,) = rounds.confirmed([dataclasses.replace(proposal, budget_ms=0.1)], table)
+    np.testing.assert_array_equal(nothing.choices, proposal.choices)
 
 
 # ---- the measuring command -----------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ class Deploying(searching.Searching):
             proposals = self._proposals(predictors, made)
         self._write_samples(proposals, predictors, made)
         if self.has_supernet or self.config.eval.rounds:
-            # The best network measured so far competes with the proposals.
+            # What was measured before competes with the proposals.
             proposals = rounds.confirmed(proposals, self.records())
         if self.has_supernet:
             with self.timed(f"eval/{self.config.method}/deploy"):
