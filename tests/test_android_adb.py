@@ -441,7 +441,11 @@ def test_an_address_where_nobody_listens(tmp_path, models):
 
 def bench(*arguments, **settings):
     command = [ROOT / "tools/bench_android.sh", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **settings)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    # Tests started in the background have Ctrl-C ignored, and so would what they start.
+    return subprocess.Popen(
+        command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **pipes, **settings
+    )
 
 
 def test_the_command_line_from_end_to_end(phone, tflites, tmp_path):
