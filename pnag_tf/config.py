@@ -155,7 +155,7 @@ class Eval:
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
-    rounds: int = 0  # active rounds: propose, measure, refit
+    rounds: int = 0  # active rounds: propose, measure, correct
     measurements: int = 2000  # extra measurements in all rounds together
     measure_command: str = ""  # shell command that measures; empty = the supernet and the device
     measure_timeout_s: float = 3600.0  # for one call of the measuring command

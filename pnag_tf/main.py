@@ -44,7 +44,7 @@ flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
-flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, refit")
+flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, correct")
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
 flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (this machine's cluster) or host:port")
 flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or four cores", lower_bound=0)
