@@ -190,6 +190,8 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
     assert float(rows[1].split(",")[-2]) == pytest.approx(0.9, abs=0.01)  # what was measured everywhere, or near it
     assert _run(measure_command="false") == 0  # the round is over: nothing is measured again
+    assert _run(rounds=0, measure_command="") == 0  # and what it measured is still known
+    assert (tmp_path / "run/eval/pnag.csv").read_text().splitlines() == rows
 
 
 def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):

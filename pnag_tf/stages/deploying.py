@@ -34,7 +34,7 @@ class Deploying(searching.Searching):
         with self.timed(f"eval/{self.config.method}"):
             proposals = self._proposals(predictors, made)
         self._write_samples(proposals, predictors, made)
-        if self.has_supernet or self.config.eval.rounds:
+        if self.has_supernet or (self.workdir / searching.ROUNDS).exists():
             # What was measured before competes with the proposals.
             proposals = rounds.confirmed(proposals, self.records())
         if self.has_supernet:
