@@ -13,9 +13,10 @@ from pnag_tf import evaluator as evaluator_lib
 from pnag_tf import generator as generator_lib
 from pnag_tf import predictor as predictor_lib
 from pnag_tf import records as records_lib
+from pnag_tf import space as space_lib
 
-PARENTS, CHILDREN = 50, 100  # per budget and generation of `near_frontier` and `refined`
-MUTATION = 0.05  # of a token in `refined`: about two tokens of the paper's space, so that one can pay for the other
+PARENTS, CHILDREN = 50, 100  # per budget, function of accuracy and generation
+MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
 
 
 def training_budgets(records: records_lib.Records, count: int) -> np.ndarray:
@@ -82,17 +83,13 @@ def climbed(
     Returns:
       (all architectures met, each once and those of `start` first; the functions' values; latency_ms).
     """
-    space = predictors.space
     known = {row.tobytes() for row in start}
     met, values, latency_ms = start, top1(start), predictors.latency_ms(start)
     for _ in range(generations):
         children = []
         for budget_ms in budgets_ms:
             for best in within(values, latency_ms, budget_ms, PARENTS):
-                parents = met[best]
-                picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
-                children.append(space.mutate(rng, parents[picks[0]], mutation))
-                children.append(space.crossover(rng, parents[picks[1]], parents[picks[2]]))
+                children += offspring(predictors.space, met[best], mutation, rng)
         new = np.unique(np.concatenate(children), axis=0)
         new = new[[row.tobytes() not in known for row in new]]
         if not len(new):  # in a space so small that all was met
@@ -102,6 +99,14 @@ def climbed(
         values = np.concatenate([values, top1(new)])
         latency_ms = np.concatenate([latency_ms, predictors.latency_ms(new)])
     return met, values, latency_ms
+
+
+def offspring(
+    space: space_lib.SearchSpace, parents: np.ndarray, mutation: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mutants, crossings) of parents drawn at random, half of `CHILDREN` each: int32 ``[n, tokens]``."""
+    picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
+    return space.mutate(rng, parents[picks[0]], mutation), space.crossover(rng, parents[picks[1]], parents[picks[2]])
 
 
 def within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, count: int) -> list[np.ndarray]:
@@ -176,17 +181,12 @@ def refined(
     A policy that still explores rarely draws the very top. All budgets go together: one call of the predictors judges
     the children of all, and a child made for one budget may serve another.
     """
-    space, budgets_ms = predictors.space, [proposal.budget_ms for proposal in found]
+    budgets_ms = [proposal.budget_ms for proposal in found]
     for _ in range(generations):
         pool = []
         for proposal in found:
             parents = proposal.choices[:PARENTS]
-            picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
-            pool += [
-                parents,
-                space.mutate(rng, parents[picks[0]], MUTATION),
-                space.crossover(rng, parents[picks[1]], parents[picks[2]]),
-            ]
+            pool += [parents, *offspring(predictors.space, parents, MUTATION, rng)]
         found = candidates.within(predictors, budgets_ms, np.concatenate(pool), pessimism)
     return found
 
