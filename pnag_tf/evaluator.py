@@ -229,7 +229,7 @@ def train(
     rng = np.random.default_rng([seed, 1])
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
     evaluator = Evaluator(records.space, settings, budgets_ms, predictors, seed)
-    sources = [training] if pseudo is None else [training, pseudo]
+    sources = [training, pseudo] if pseudo else [training]  # none also where the records hold all near the frontier
     batch = min(settings.batch_size, len(training))
     share = batch // len(sources)
     steps = max(max(map(len, sources)) // share, 1)

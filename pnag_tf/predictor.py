@@ -246,8 +246,8 @@ def corrected(predictors: Predictors, records: records_lib.Records) -> Predictor
     if not len(new):
         return predictors
     space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
-    before = Predictors(space, predictors.settings, predictors._latency, accuracy, predictors.report)
-    errors = regression.gaussian_process(space.one_hot(new.choices), new.top1[:, None] - before.members(new.choices))
+    one_hot = space.one_hot(new.choices)
+    errors = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy())
     latency = regression.ridge(latency_inputs(space, records.choices), records.latency_ms)
     accuracy = dataclasses.replace(accuracy, errors=errors)
     return Predictors(space, predictors.settings, latency, accuracy, predictors.report)

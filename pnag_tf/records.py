@@ -40,11 +40,14 @@ class Records:
             self, choices=self.choices[rows], top1=self.top1[rows], latency_ms=self.latency_ms[rows]
         )
 
+    def lacks(self, choices: np.ndarray) -> np.ndarray:
+        """Which of the choices ``[n, tokens]`` are not in the table: bool ``[n]``."""
+        known = {row.tobytes() for row in self.choices}
+        return np.array([row.tobytes() not in known for row in choices], bool)
+
     def append(self, other: Records) -> Records:
         """Both tables, one after the other; architectures already present in the first are not repeated."""
-        seen = {row.tobytes() for row in self.choices}
-        new = np.array([row.tobytes() not in seen for row in other.choices], bool)
-        other = other[new]
+        other = other[self.lacks(other.choices)]
         return Records(
             self.space,
             np.concatenate([self.choices, other.choices]),

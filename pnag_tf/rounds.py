@@ -100,12 +100,11 @@ def choose(
     met, values, latency_ms = search.climbed(
         predictors.members, predictors, start, budgets_ms, GENERATIONS, rng, search.MUTATION
     )
-    known, share = {row.tobytes() for row in records.choices}, -(-count // len(budgets_ms))
-    left = np.flatnonzero([row.tobytes() not in known for row in met])
+    share, left = -(-count // len(budgets_ms)), np.flatnonzero(records.lacks(met))
     chosen = left[:0]
     for budget_ms in budgets_ms:
         if len(left):
-            best = left[_in_turn(search.within(values[left], latency_ms[left], budget_ms, share), share)]
+            best = left[_in_turn(search.best_within(values[left], latency_ms[left], budget_ms, share), share)]
             chosen, left = np.concatenate([chosen, best]), np.setdiff1d(left, best)
     return met[chosen[:count]]
 

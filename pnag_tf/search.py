@@ -88,7 +88,7 @@ def climbed(
     for _ in range(generations):
         children = []
         for budget_ms in budgets_ms:
-            for best in within(values, latency_ms, budget_ms, PARENTS):
+            for best in best_within(values, latency_ms, budget_ms, PARENTS):
                 children += offspring(predictors.space, met[best], mutation, rng)
         new = np.unique(np.concatenate(children), axis=0)
         new = new[[row.tobytes() not in known for row in new]]
@@ -109,7 +109,7 @@ def offspring(
     return space.mutate(rng, parents[picks[0]], mutation), space.crossover(rng, parents[picks[1]], parents[picks[2]])
 
 
-def within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, count: int) -> list[np.ndarray]:
+def best_within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, count: int) -> list[np.ndarray]:
     """Places of the best `count` within a budget, the best first, by every function of values ``[n, functions]``.
 
     Where too few keep the budget, the fastest of the others follow.

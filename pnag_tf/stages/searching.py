@@ -79,20 +79,19 @@ class Searching(measuring.Measuring):
         After the last round evaluator and generator, which learnt from the predictors before, are remade.
         """
         settings, path = self.config.eval, self.workdir / ROUNDS
-        for number in range(files.read_json(path)["done"] if path.exists() else 0, settings.rounds):
-            table, predictors = self.records(), self.predictors()
-            chosen = rounds.choose(
-                self.generator(),
-                predictors,
-                table,
-                np.array(self.budgets_ms()),
-                settings.measurements // settings.rounds,
-                self.config.seed + number,
-            )
+        left = range(files.read_json(path)["done"] if path.exists() else 0, settings.rounds)
+        if not left:
+            return
+        table, predictors, made = self.records(), self.predictors(), self.generator()
+        share = settings.measurements // settings.rounds
+        for number in left:
+            budgets_ms = np.array(self.budgets_ms())
+            chosen = rounds.choose(made, predictors, table, budgets_ms, share, self.config.seed + number)
             if len(chosen):
                 table = table.append(self.measured(chosen))
                 records_lib.write(self.workdir / "records.csv", table)
-            predictor.corrected(predictors, table).save(self.workdir / "predictors")
+            predictors = predictor.corrected(predictors, table)
+            predictors.save(self.workdir / "predictors")
             if number + 1 == settings.rounds:
                 for name in ("evaluator", "generator"):
                     shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place
