@@ -57,7 +57,7 @@ def main():
     rows |= {name: (reverted(evaluating, PAPER_EVALUATOR, keys), generating) for name, keys in EVALUATOR.items()}
     rows |= {name: (evaluating, reverted(generating, PAPER_GENERATOR, keys)) for name, keys in GENERATOR.items()}
     rows["the paper's evaluator"] = (dataclasses.replace(PAPER_EVALUATOR, epochs=evaluating.epochs), generating)
-    trained_ms = search.training_budgets(table, generating.budgets)
+    trained_ms = search.training_budgets(table, generating)
     judges = {}
     print(f"{'':36s} top-1, %  regret  within  entropy  seconds")
     for name, (ranking, policy) in rows.items():

@@ -24,7 +24,7 @@ from pnag_tf import space as space_lib
 def pnag(table, predictors, settings, budgets_ms, seed):
     """(candidates per budget, generator, seconds of evaluator, generator and proposals)."""
     _, evaluating, generating, evaluation = settings
-    trained_ms = search.training_budgets(table, generating.budgets)
+    trained_ms = search.training_budgets(table, generating)
     times = [time.perf_counter()]
     evaluator, ranking = search.train_evaluator(table, predictors, evaluating, trained_ms, seed)
     times.append(time.perf_counter())

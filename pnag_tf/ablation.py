@@ -76,7 +76,7 @@ def run(
         rng = np.random.default_rng([config.seed, 4])
         judges = [evaluator(np.array([budget_ms])) for budget_ms in budgets_ms]
         return baselines.independent(records.space, predictors, budgets_ms, rng, config, variant.settings, judges)
-    trained_ms = search.training_budgets(records, variant.settings.budgets)
+    trained_ms = search.training_budgets(records, variant.settings)
     rewards = reinforce.reward(variant.settings, trained_ms, evaluator(trained_ms), predictors)
     policy, _ = reinforce.train(
         records.space, rewards, variant.settings, trained_ms, config.seed, predictors=predictors, progress=progress

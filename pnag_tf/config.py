@@ -92,6 +92,7 @@ class Phone:
 class Predictors:
     """Accuracy and latency regressors on the records."""
 
+    model: str = "blend"  # 'mlp' (section E: a network each) or 'blend' (ridge regressions and an ensemble)
     members: int = 4  # networks of the accuracy ensemble
     hidden: int = 128
     layers: int = 3  # hidden layers
@@ -129,6 +130,7 @@ class Generator:
     """The generator f(B; θ) and its policy gradient (section A)."""
 
     budgets: int = 10  # K, evenly over the latency range
+    first_budget: float = 0.5  # of a step that the first of them lies above the range's lower end
     samples: int = 1  # N per budget and iteration
     budget_embedding: int = 64  # the tokens' embeddings have the same size: both are added
     hidden: int = 64  # LSTM units

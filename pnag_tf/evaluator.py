@@ -48,9 +48,10 @@ def pairwise_hinge(scores: tf.Tensor, preference: tf.Tensor) -> tf.Tensor:
 def preferences(top1: tf.Tensor, latency_ms: tf.Tensor, budgets_ms: tf.Tensor, accuracy: bool = True) -> tf.Tensor:
     """Eqn. (E) for all budgets at once, as `pareto.dominance`: float32 ``[K, m, m]`` from two ``[m]`` and ``[K]``."""
     faster = tf.sign(latency_ms[None, :] - latency_ms[:, None])
+    better = tf.sign(top1[:, None] - top1[None, :])
     feasible = latency_ms[None, :] <= budgets_ms[:, None]
-    both = feasible[:, :, None] & feasible[:, None, :] & accuracy
-    return tf.where(both, tf.sign(top1[:, None] - top1[None, :]), faster)
+    counts = feasible[:, :, None] & feasible[:, None, :] & (better != 0) & accuracy
+    return tf.where(counts, better, faster)
 
 
 def margins(
@@ -63,8 +64,8 @@ def margins(
 ) -> tf.Tensor:
     """Preferences whose size is the difference, cut at 1: in top-1 among feasible pairs, else in excess latency.
 
-    A feasible architecture beats an infeasible one by the full margin 1. Without the accuracy part every pair goes by
-    latency.
+    A feasible architecture beats an infeasible one by the full margin 1. Unlike in Eqn. (E), feasible ones of equal
+    top-1 carry no preference: the margin between them is 0. Without the accuracy part every pair goes by latency.
     """
     if not accuracy:
         latency = latency_ms / latency_unit_ms
@@ -103,7 +104,7 @@ class Evaluator:
             raise ValueError(f"evaluator encoding '{settings.encoding}'; choose from one_hot, slack")
         self.space, self.settings = space, settings
         self.budgets_ms = np.asarray(budgets_ms, float)
-        self.unit_ms = float(np.ptp(self.budgets_ms) / max(len(self.budgets_ms) - 1, 1) or self.budgets_ms[0])
+        self.unit_ms = _unit_ms(self.budgets_ms)
         self._encoder = features.Encoder(space)
         self._predictors = predictors
         self._uses_slack = settings.encoding == "slack"
@@ -186,6 +187,11 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace, predictors: pr
             raise files.UserError(f"{path}: an evaluator of another space ({stored.shape} for {variable.shape})")
         variable.assign(stored)
     return result
+
+
+def _unit_ms(budgets_ms: np.ndarray) -> float:
+    """What slack is measured in: the mean gap between the budgets, a tenth of a lone one."""
+    return float(np.ptp(budgets_ms) / (len(budgets_ms) - 1) if len(budgets_ms) > 1 else 0.1 * budgets_ms[0])
 
 
 def _dense(rng: np.random.Generator, inputs: int, units: int, fan_in: int) -> keras.layers.Dense:

@@ -30,6 +30,11 @@ def between(budgets: int, seed: tf.Tensor) -> tf.Tensor:
 
 
 def inside(mix: tf.Tensor, part: float) -> tf.Tensor:
-    """Weights of budgets that lie `part` of the gap between two trained ones below those of `mix`, ``[n, K]``."""
+    """Weights of budgets that lie `part` of the gap between two trained ones below those of `mix`, ``[n, K]``.
+
+    A lone budget has no gap: its weights are returned as they are.
+    """
+    if mix.shape[1] == 1:
+        return mix
     lower = tf.concat([mix[:, :1] + mix[:, 1:2], mix[:, 2:], tf.zeros_like(mix[:, :1])], 1)
     return (1 - part) * mix + part * lower

@@ -8,8 +8,9 @@ import numpy as np
 def dominance(top1: np.ndarray, latency_ms: np.ndarray, budget_ms: float, accuracy: bool = True) -> np.ndarray:
     """d(β_i, β_j, B) of every ordered pair, Eqn. (E) of the supplement.
 
-    Both within the budget: the more accurate one dominates. Otherwise the faster one does. Equal pairs (the diagonal,
-    or the same top-1 among feasible ones) are 0 and carry no preference; the paper leaves such pairs out.
+    Both within the budget: the more accurate one dominates, and of two that are equally accurate the faster one.
+    Otherwise the faster one does. Pairs that nothing tells apart, such as an architecture against itself, are 0: the
+    paper leaves them out.
 
     Args:
       top1: validation accuracy, ``[n]``.
@@ -23,8 +24,8 @@ def dominance(top1: np.ndarray, latency_ms: np.ndarray, budget_ms: float, accura
     feasible = latency_ms <= budget_ms
     by_accuracy = np.sign(top1[:, None] - top1[None, :])
     by_latency = np.sign(latency_ms[None, :] - latency_ms[:, None])
-    both = feasible[:, None] & feasible[None, :] & accuracy
-    return np.where(both, by_accuracy, by_latency).astype(np.int8)
+    counts = feasible[:, None] & feasible[None, :] & (by_accuracy != 0) & accuracy
+    return np.where(counts, by_accuracy, by_latency).astype(np.int8)
 
 
 def frontier(latency_ms: np.ndarray, top1: np.ndarray) -> np.ndarray:

@@ -1,10 +1,9 @@
 """Predicts accuracy and latency of any architecture from a table of measured ones.
 
 Latency is a sum over blocks on almost every device, so ridge regression on each layer's joint (ratio, kernel) fits it,
-where a network on separate one-hots errs by the very amount that a search then exploits. Accuracy is a ridge
-regression, and on what that leaves a mixture of two unlike models, whose errors a search exploits less than either's:
-ridge regression on all pairs of tokens, and an ensemble of small networks, whose disagreement says where not to trust.
-What is measured later corrects the members by a Gaussian process on their errors.
+where a network on separate one-hots errs by the very amount that a search then exploits. The model 'blend' takes that
+for latency, and `accuracy`'s blend; the model 'mlp' is the paper's, a network for each. What is measured later corrects
+the accuracy by a Gaussian process on its members' errors.
 """
 
 from __future__ import annotations
@@ -13,91 +12,40 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
+from pnag_tf import accuracy as accuracy_lib
 from pnag_tf import config as config_lib
-from pnag_tf import features, files, pareto, regression, scalars
+from pnag_tf import ensemble, features, files, pareto, regression, scalars
 from pnag_tf import records as records_lib
 from pnag_tf import space as space_lib
 
 FILE = "predictors.npz"
 
 
-@keras.saving.register_keras_serializable("pnag_tf")
-class EnsembleDense(keras.layers.Layer):
-    """One dense layer of several independent networks at once: ``[members or 1, n, in] -> [members, n, units]``."""
-
-    def __init__(self, members: int, units: int, activation: str | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.members, self.units = members, units
-        self.activation = keras.activations.get(activation)
-
-    def build(self, input_shape):
-        scale = (2.0 / input_shape[-1]) ** 0.5  # He initialisation; Keras would count the members into the fan-in
-        self.kernel = self.add_weight(
-            shape=(self.members, input_shape[-1], self.units),
-            initializer=keras.initializers.RandomNormal(stddev=scale),
-            name="kernel",
-        )
-        self.bias = self.add_weight(shape=(self.members, 1, self.units), initializer="zeros", name="bias")
-
-    def call(self, inputs):
-        return self.activation(keras.ops.matmul(inputs, self.kernel) + self.bias)
-
-    def get_config(self):
-        activation = keras.activations.serialize(self.activation)
-        return super().get_config() | {"members": self.members, "units": self.units, "activation": activation}
-
-
-def ensemble(inputs: int, settings: config_lib.Predictors) -> keras.Model:
-    """The networks: features ``[n, inputs]`` -> ``[n, members]``."""
-    entry = keras.Input((inputs,))
-    hidden = keras.ops.expand_dims(entry, 0)
-    for _ in range(settings.layers):
-        hidden = EnsembleDense(settings.members, settings.hidden, settings.activation)(hidden)
-    output = EnsembleDense(settings.members, 1)(hidden)
-    return keras.Model(entry, keras.ops.transpose(output[:, :, 0]), name="accuracy_ensemble")
-
-
 @dataclasses.dataclass(frozen=True)
-class Accuracy:
-    """The accuracy model on one-hot features x.
+class Latency:
+    """The latency model: a ridge regression, on top of a network where the paper's recipe asks for one.
 
     Attributes:
-      linear: intercept and coefficients, ``[1 + f]``.
-      center: mean of the features, ``[f]``.
-      pairs: V of `regression.pairs`, ``[f, f]``.
-      network: the ensemble.
-      scale: of what the linear part leaves; `pairs` and `network` predict it in this unit.
-      shares: how much of the pairs' and of the ensemble's correction is added, ``[2]``.
-      errors: of each member, added to it; None where nothing has been measured since (see `corrected`).
+      coefficients: of the ridge regression on `latency_inputs`, intercept first, ``[1 + f]``.
+      network: one-hot features -> latency in units of `scale_ms`, ``[n, 1]``; None for the regression alone.
+      scale_ms: the network's unit.
     """
 
-    linear: np.ndarray
-    center: np.ndarray
-    pairs: np.ndarray
-    network: keras.Model
-    scale: float
-    shares: np.ndarray
-    errors: regression.GaussianProcess | None = None
+    coefficients: np.ndarray
+    network: keras.Model | None = None
+    scale_ms: float = 1.0
 
-    def parts(self, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """(linear ``[n]``, pairs ``[n]``, members ``[n, members]``), all as fractions."""
-        linear = float(self.linear[0]) + tf.linalg.matvec(one_hot, tf.constant(self.linear[1:], tf.float32))
-        centered = one_hot - tf.constant(self.center, tf.float32)
-        pairs = tf.reduce_sum(tf.matmul(centered, tf.constant(self.pairs, tf.float32)) * centered, 1)
-        return linear, self.scale * pairs, self.scale * self.network(one_hot, training=False)
-
-    def members(self, one_hot: tf.Tensor) -> tf.Tensor:
-        """Top-1 by each member of the ensemble, ``[n, members]``."""
-        linear, pairs, members = self.parts(one_hot)
-        pairs_share, members_share = (float(share) for share in self.shares)
-        top1 = (linear + pairs_share * pairs)[:, None] + members_share * members
-        return top1 if self.errors is None else top1 + self.errors.graph(one_hot)
+    def by_network(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """The network's part in ms, ``[n]``; 0 without a network."""
+        if self.network is None:
+            return tf.zeros([tf.shape(one_hot)[0]])
+        return self.scale_ms * self.network(one_hot, training=False)[:, 0]
 
 
 class Predictors:
@@ -114,8 +62,8 @@ class Predictors:
         self,
         space: space_lib.SearchSpace,
         settings: config_lib.Predictors,
-        latency: np.ndarray,
-        accuracy: Accuracy,
+        latency: Latency,
+        accuracy: accuracy_lib.Accuracy,
         report: dict[str, float],
     ):
         self.space, self.settings, self.report = space, settings, report
@@ -134,8 +82,10 @@ class Predictors:
 
     def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
         """latency_ms, float32 ``[n]``, as operations of a caller's graph."""
-        inputs = tf.concat([self._encoder.one_hot(choices), self._encoder.joint(choices)], 1)
-        return float(self._latency[0]) + tf.linalg.matvec(inputs, tf.constant(self._latency[1:], tf.float32))
+        one_hot, (intercept, *coefficients) = self._encoder.one_hot(choices), self._latency.coefficients
+        inputs = tf.concat([one_hot, self._encoder.joint(choices)], 1)
+        ridge = float(intercept) + tf.linalg.matvec(inputs, tf.constant(coefficients, tf.float32))
+        return ridge + self._latency.by_network(one_hot)
 
     def predict(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(top1, disagreement, latency_ms), each float64 ``[n]``, of choices ``[n, tokens]``.
@@ -155,20 +105,27 @@ class Predictors:
         return self.predict(choices)[0]
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
-        """Predicted latency, ``[n]``; without the networks, so cheap."""
-        inputs = latency_inputs(self.space, np.atleast_2d(choices))
-        return self._latency[0] + inputs @ self._latency[1:]
+        """Predicted latency, ``[n]``; cheap where no network takes part."""
+        choices = np.atleast_2d(choices)
+        if self._latency.network is not None:
+            return self.predict(choices)[2]
+        coefficients = self._latency.coefficients
+        return coefficients[0] + latency_inputs(self.space, choices) @ coefficients[1:]
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes one file into `folder`, atomically."""
-        model = self._accuracy
+        model, latency = self._accuracy, self._latency
         arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
         arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
         meta = {"settings": dataclasses.asdict(self.settings), "scale": model.scale, "report": self.report}
         if model.errors is not None:
             arrays |= {f"errors_{name}": value for name, value in dataclasses.asdict(model.errors).items()}
+        arrays["latency"] = latency.coefficients
+        if latency.network is not None:
+            arrays |= {f"latency_network_{i}": weight for i, weight in enumerate(latency.network.get_weights())}
+            meta["latency_scale_ms"] = latency.scale_ms
         with files.replacing(pathlib.Path(folder) / FILE) as beside:
-            np.savez(beside, latency=self._latency, meta=json.dumps(meta), **arrays)
+            np.savez(beside, meta=json.dumps(meta), **arrays)
 
 
 def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
@@ -184,10 +141,13 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     inputs = int(space.token_sizes.sum())
     if len(arrays["center"]) != inputs:
         raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
-    network = ensemble(inputs, settings)
-    network.set_weights([arrays[f"network_{i}"] for i in range(len(network.weights))])
+    network = _restored(inputs, settings, arrays, "network")
+    latency = Latency(arrays["latency"])
+    if "latency_scale_ms" in meta:
+        by_network = _restored(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
+        latency = Latency(arrays["latency"], by_network, meta["latency_scale_ms"])
     errors = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
-    accuracy = Accuracy(
+    accuracy = accuracy_lib.Accuracy(
         arrays["linear"],
         arrays["center"],
         arrays["pairs"],
@@ -196,7 +156,13 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
         arrays["shares"],
         regression.GaussianProcess(**errors) if errors else None,
     )
-    return Predictors(space, settings, arrays["latency"], accuracy, meta["report"])
+    return Predictors(space, settings, latency, accuracy, meta["report"])
+
+
+def _restored(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
+    network = ensemble.build(inputs, settings)
+    network.set_weights([arrays[f"{name}_{i}"] for i in range(len(network.weights))])
+    return network
 
 
 def latency_inputs(space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
@@ -224,10 +190,11 @@ def train(
     if len(records) < 20:
         raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
-    latency = regression.ridge(latency_inputs(records.space, training.choices), training.latency_ms)
-    accuracy = _fit_accuracy(training, held_out, settings, seed, progress, log)
+    accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
+    latency = _fit_latency(training, settings, seed, progress)
     result = Predictors(records.space, settings, latency, accuracy, {"records": len(records)})
-    result.report.update(_errors(result, held_out))
+    top1 = accuracy_lib.of_held_out(accuracy, held_out, settings)
+    result.report.update(_errors(top1, result.latency_ms(held_out.choices), held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
         unit = "_ms" if name == "latency" else ""
         result.report[f"{name}_low{unit}"] = float(getattr(records, column).min())
@@ -248,100 +215,30 @@ def corrected(predictors: Predictors, records: records_lib.Records) -> Predictor
     space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
     one_hot = space.one_hot(new.choices)
     errors = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy())
-    latency = regression.ridge(latency_inputs(space, records.choices), records.latency_ms)
+    latency = _with_ridge(predictors._latency, records)
     accuracy = dataclasses.replace(accuracy, errors=errors)
     return Predictors(space, predictors.settings, latency, accuracy, predictors.report)
 
 
-def _train_ensemble(
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    settings: config_lib.Predictors,
-    seed: int,
-    progress: bool,
-    log: scalars.Log,
-) -> keras.Model:
-    """The ensemble fitted to targets ``[n]`` of unit variance."""
-    network = ensemble(inputs.shape[1], settings)
-    for number, weight in enumerate(network.weights):  # seeded by place, whatever was built before in this process
-        if weight.path.endswith("kernel"):
-            noise = np.random.default_rng([seed, number]).normal(size=weight.shape)
-            weight.assign(noise * (2.0 / weight.shape[1]) ** 0.5)
-    batch = min(settings.batch_size, len(inputs))
-    data = tf.data.Dataset.from_tensor_slices((inputs.astype(np.float32), targets.astype(np.float32)[:, None]))
-    data = data.cache().shuffle(len(inputs), seed=seed).batch(batch, drop_remainder=True).prefetch(2)
-    steps = settings.epochs * (len(inputs) // batch)
-    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-    network.compile(optimizer, loss=_square)  # one target, broadcast to all members
-    bar = EpochBar("predictors", settings.epochs, progress, log)
-    network.fit(data, epochs=settings.epochs, verbose=0, shuffle=False, callbacks=[bar])
-    return network
+def _fit_latency(training: records_lib.Records, settings: config_lib.Predictors, seed: int, progress: bool) -> Latency:
+    if settings.model == "blend":
+        return _with_ridge(Latency(np.zeros(0)), training)
+    mean, scale = float(training.latency_ms.mean()), float(training.latency_ms.std() or 1.0)
+    one_hot, alone = training.space.one_hot(training.choices), dataclasses.replace(settings, members=1)
+    targets = (training.latency_ms - mean) / scale
+    network = ensemble.train(one_hot, targets, alone, seed + 1, progress, title="latency predictor")
+    nothing = np.zeros(latency_inputs(training.space, training.choices[:1]).shape[1])
+    return Latency(np.concatenate([[mean], nothing]), network, scale)
 
 
-def _square(targets, outputs):
-    return keras.ops.mean(keras.ops.square(targets - outputs), -1)
+def _with_ridge(latency: Latency, records: records_lib.Records) -> Latency:
+    """The same model with its ridge regression fitted to what its network leaves of the records' latencies."""
+    left = records.latency_ms - latency.by_network(records.space.one_hot(records.choices)).numpy()
+    inputs = latency_inputs(records.space, records.choices)
+    return dataclasses.replace(latency, coefficients=regression.ridge(inputs, left))
 
 
-def _fit_accuracy(
-    training: records_lib.Records,
-    held_out: records_lib.Records,
-    settings: config_lib.Predictors,
-    seed: int,
-    progress: bool,
-    log: scalars.Log,
-) -> Accuracy:
-    space = training.space
-    one_hot = space.one_hot(training.choices)
-    linear = regression.ridge(one_hot, training.top1)
-    residual = training.top1 - linear[0] - one_hot @ linear[1:]
-    scale = float(max(residual.std(), 1e-8))
-    center = one_hot.mean(0)
-    token = np.repeat(np.arange(space.tokens), space.token_sizes)
-    allowed = (token[:, None] < token[None, :]).astype(np.float32)
-    centered, targets = one_hot - center, residual / scale
-    penalty = regression.best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
-    pairs = regression.pairs(centered, targets, allowed, penalty)
-    network = _train_ensemble(one_hot, targets, settings, seed, progress, log)
-    model = Accuracy(linear, center, pairs, network, scale, np.full(2, 0.5))
-    return dataclasses.replace(model, shares=_shares(model, held_out))
-
-
-def _shares(model: Accuracy, held_out: records_lib.Records) -> np.ndarray:
-    """How much of each correction held-out records confirm: noise in few records is no signal.
-
-    Both corrections in equal parts, as unlike models average best, times the factor that least squares gives their
-    mean on the held-out records, 0 to 1.
-    """
-    linear, pairs, members = (np.asarray(part) for part in model.parts(held_out.space.one_hot(held_out.choices)))
-    residual, correction = held_out.top1 - linear, (pairs + members.mean(1)) / 2
-    factor = np.clip(residual @ correction / max(correction @ correction, 1e-12), 0.0, 1.0)
-    return np.full(2, 0.5 * factor)
-
-
-class EpochBar(keras.callbacks.Callback):
-    """A progress bar over epochs that stops the run at a loss that is no number, and names the step."""
-
-    def __init__(self, title: str, epochs: int, progress: bool, log: scalars.Log = scalars.nowhere):
-        super().__init__()
-        self._log = log
-        self._bar = tqdm.tqdm(total=epochs, desc=title, unit="epoch", disable=not progress)
-
-    def on_epoch_end(self, epoch, logs=None):
-        loss = logs["loss"]
-        if not np.isfinite(loss):
-            raise FloatingPointError(f"{self._bar.desc}: loss {loss} in epoch {epoch + 1}")
-        self._log(epoch + 1, logs)
-        self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-        self._bar.update()
-
-    def on_train_end(self, logs=None):
-        self._bar.close()
-
-
-def _errors(predictors: Predictors, held_out: records_lib.Records) -> dict[str, float]:
-    top1, _, latency_ms = predictors.predict(held_out.choices)
+def _errors(top1: np.ndarray, latency_ms: np.ndarray, held_out: records_lib.Records) -> dict[str, float]:
     few = slice(2000)  # Kendall's tau is quadratic
     return {
         "held_out": len(held_out),

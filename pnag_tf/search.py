@@ -19,17 +19,19 @@ PARENTS, CHILDREN = 50, 100  # per budget, function of accuracy and generation
 MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
 
 
-def training_budgets(records: records_lib.Records, count: int) -> np.ndarray:
-    """K budgets, evenly over the records' latency range: ``[count]``, increasing, in ms.
+def training_budgets(records: records_lib.Records, settings: config_lib.Generator) -> np.ndarray:
+    """K budgets, evenly over the records' latency range: ``[K]``, increasing, in ms.
 
     The range is that of the records, of many without the slowest and fastest 0.1 %: one odd measurement does not then
-    stretch it; the first budget lies one half step above its lower end, where some architectures keep it.
+    stretch it. The first budget lies `settings.first_budget` steps above its lower end, so that some architectures
+    keep it; 0 divides the whole range, as section E does.
     """
+    count = settings.budgets
     low = np.quantile(records.latency_ms, 0.001, method="lower")
     high = np.quantile(records.latency_ms, 0.999, method="higher")
     if count == 1:
         return np.array([(low + high) / 2])
-    return np.linspace(low + 0.5 * (high - low) / count, high, count)
+    return np.linspace(low + settings.first_budget * (high - low) / count, high, count)
 
 
 def near_frontier(

@@ -131,5 +131,5 @@ def predictors(table):
 @pytest.fixture(scope="session")
 def trained(table, predictors):
     """(evaluator, history) of `table` by the recipe of preset tiny."""
-    budgets_ms = search_lib.training_budgets(table, 3)
+    budgets_ms = search_lib.training_budgets(table, recipes.SEARCH["tiny"][2])
     return search_lib.train_evaluator(table, predictors, recipes.SEARCH["tiny"][1], budgets_ms, seed=0)

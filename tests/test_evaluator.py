@@ -30,9 +30,9 @@ def test_hinge_by_hand():
     assert loss([0.0, 2.0], better) == pytest.approx(3)
 
 
-def test_ties_and_equal_pairs_carry_no_loss():
+def test_pairs_that_nothing_tells_apart_carry_no_loss():
     assert loss([5.0, -5.0], [[0.0, 0.0], [0.0, 0.0]]) == 0
-    top1, latency_ms = np.float32([0.5, 0.5, 0.6]), np.float32([1, 2, 3])
+    top1, latency_ms = np.float32([0.5, 0.5, 0.6]), np.float32([1, 1, 3])
     preference = evaluator.preferences(top1, latency_ms, np.float32([10]))[0].numpy()
     assert preference[0, 1] == 0 and preference[2, 0] == 1
     # Four pairs count; the first two score equal, the third is one half above them.
@@ -51,6 +51,8 @@ def test_margins_grow_with_the_difference():
     np.testing.assert_allclose(found[0], [0, -0.1, -1, 1], atol=1e-5)  # feasible beats infeasible by the full margin
     np.testing.assert_array_equal(found, -found.T)
     np.testing.assert_array_equal(np.sign(found), pareto.dominance(top1, latency_ms, 5))
+    equal = evaluator.margins(np.float32([0.5, 0.5]), np.float32([1, 2]), np.float32([5]), 0.1, 1.0)[0].numpy()
+    assert (equal == 0).all()  # unlike in Eqn. (E)
 
 
 def test_interpolated_budgets():
@@ -69,6 +71,18 @@ def test_a_budget_a_little_inside():
     lower = interpolation.inside(tf.constant(mix), 0.2).numpy()
     np.testing.assert_allclose(lower @ [10, 20, 30], [10, 14, 28], rtol=1e-6)  # the first budget has none below
     np.testing.assert_allclose(lower.sum(1), 1, rtol=1e-6)
+
+
+def test_a_lone_budget_is_aimed_at_itself():
+    """It has no gap that a part could be taken of."""
+    np.testing.assert_array_equal(interpolation.inside(tf.ones([4, 1]), 0.1), np.ones([4, 1]))
+
+
+def test_slack_of_a_lone_budget_is_seen_on_the_scale_of_several(space):
+    settings = config.Evaluator(hidden=8, encoding="slack")
+    several = evaluator.Evaluator(space, settings, np.linspace(3.0, 30.0, 10))
+    lone = evaluator.Evaluator(space, settings, [30.0])
+    np.testing.assert_allclose(lone.slack(29.0, 30.0), several.slack(29.0, 30.0), rtol=1e-6)
 
 
 def test_learns_to_rank_held_out_architectures(trained):

@@ -9,7 +9,7 @@ PACKAGE = pathlib.Path(__file__).parents[1] / "pnag_tf"
 FLOORS = {
     0: ("space", "pareto", "backbone", "files", "config", "distribution", "pages", "regression", "scalars", "terminal"),
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
-    2: ("supernet", "subnet", "predictor", "candidates", "evaluator", "generator", "zoo"),
+    2: ("supernet", "subnet", "accuracy", "ensemble", "predictor", "candidates", "evaluator", "generator", "zoo"),
     3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export", "finetune", "ofa"),
     4: ("ablation", "devices", "fanout", "latency_table", "quantization", "tuning"),
     5: ("compare", "deploy", "figures", "presets", "report"),

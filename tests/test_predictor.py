@@ -1,9 +1,11 @@
 """Accuracy and latency predictors on tables whose truth is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from pnag_tf import config, features, files, predictor, records, regression
+from pnag_tf import accuracy, config, features, files, predictor, records, regression
 from pnag_tf import space as space_lib
 
 SETTINGS = config.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=32)
@@ -89,6 +91,37 @@ def test_the_same_seed_gives_the_same_predictors(space, table):
     settings = config.Predictors(members=2, hidden=8, layers=2, epochs=2, batch_size=32)
     first, second = (predictor.train(table[:100], settings, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.top1(table.choices), second.top1(table.choices))
+
+
+def test_a_network_each_as_in_the_paper(space, table, truth, tmp_path):
+    settings = dataclasses.replace(SETTINGS, model="mlp", members=1, hidden=32, epochs=100)
+    found = predictor.train(table, settings, 0)
+    unseen = space.sample(np.random.default_rng(99), 300)
+    top1, latency_ms = truth(unseen)
+    assert np.corrcoef(found.top1(unseen), top1)[0, 1] > 0.9
+    assert 0.95 < np.corrcoef(found.latency_ms(unseen), latency_ms)[0, 1] < 0.99999  # a ridge regression is exact
+    assert found.report["latency_rmse_ms"] > 10 * predictor.train(table, SETTINGS, 0).report["latency_rmse_ms"]
+    more = records.Records(space, unseen, *truth(unseen))
+    corrected = predictor.corrected(found, table.append(more))
+    before, after = (np.abs(each.latency_ms(unseen) - latency_ms).mean() for each in (found, corrected))
+    assert after < 0.9 * before
+    for model in (found, corrected):
+        model.save(tmp_path)
+        again = predictor.load(tmp_path, space)
+        for first, second in zip(model.predict(unseen), again.predict(unseen), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_records_that_a_blend_is_fitted_to_do_not_judge_it(space, table):
+    """Each half of the held-out records is predicted by shares that the other half gives."""
+    training, held_out = table.split(np.random.default_rng(0), 0.2)
+    model = accuracy.fit(training, held_out, SETTINGS, 0)
+    judged = accuracy.of_held_out(model, held_out, SETTINGS)
+    flat = records.Records(space, held_out.choices, held_out.top1.copy(), held_out.latency_ms)
+    flat.top1[0::2] = model.parts(space.one_hot(held_out.choices))[0][0::2]  # the first half leaves no correction
+    moved = accuracy.of_held_out(model, flat, SETTINGS)
+    np.testing.assert_array_equal(moved[0::2], judged[0::2])
+    assert np.abs(moved[1::2] - judged[1::2]).max() > 1e-4
 
 
 def test_noise_alone_adds_no_correction(space):

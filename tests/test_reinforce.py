@@ -139,3 +139,17 @@ def test_settings_that_cannot_work(space):
     ):
         with pytest.raises(ValueError, match=message):
             reinforce.train(space, lambda c, m: m[:, 0], dataclasses.replace(TINY, **change), BUDGETS_MS)
+
+
+def test_a_lone_budget_is_rewarded_as_itself(space):
+    """With an aim below the budget, as in the recipes: a tenth of no gap is nothing."""
+    asked = []
+
+    def rewards(choices, mix):
+        asked.append(mix)
+        return tf.linalg.matvec(mix, [10.0]) + 0.0 * tf.cast(choices[:, 0], tf.float32)
+
+    settings = dataclasses.replace(TINY, budgets=1, iterations=50)
+    assert settings.aim
+    _, history = reinforce.train(space, rewards, settings, [10.0], seed=0)
+    assert asked and history[-1]["reward"] == pytest.approx(10.0)

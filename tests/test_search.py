@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from pnag_tf import candidates, files, recipes, records, reinforce, rounds, search
+from pnag_tf import candidates, config, files, recipes, records, reinforce, rounds, search
 
 
 @pytest.fixture(scope="module")
@@ -19,15 +19,18 @@ def generator(space, predictors, trained):
 
 
 def test_training_budgets_span_the_records_range(table):
-    found = search.training_budgets(table, 10)
+    settings = config.Generator(budgets=10)
+    found = search.training_budgets(table, settings)
     assert len(found) == 10 and (np.diff(found) > 0).all()
     assert table.latency_ms.min() < found[0] < np.quantile(table.latency_ms, 0.2)
     np.testing.assert_allclose(np.diff(found), np.diff(found)[0])
-    assert len(search.training_budgets(table, 1)) == 1
+    assert len(search.training_budgets(table, config.Generator(budgets=1))) == 1
+    whole = search.training_budgets(table, dataclasses.replace(settings, first_budget=0.0))  # as in section E
+    np.testing.assert_allclose(whole, np.linspace(table.latency_ms.min(), table.latency_ms.max(), 10))
 
 
 def test_pseudo_labels_reach_beyond_the_records(table, predictors):
-    budgets_ms = search.training_budgets(table, 4)
+    budgets_ms = search.training_budgets(table, config.Generator(budgets=4))
     rng = np.random.default_rng(0)
     pseudo = search.near_frontier(predictors, table.choices[:100], budgets_ms, 1000, rng)
     assert 300 < len(pseudo) <= 1000

@@ -33,7 +33,7 @@ class Searching(measuring.Measuring):
         folder, predictors = self.workdir / "evaluator", self.predictors()
         if not (folder / evaluator.FILE).exists():
             table = self.records()
-            budgets_ms = search.training_budgets(table, self.config.generator.budgets)
+            budgets_ms = search.training_budgets(table, self.config.generator)
             with self.timed("evaluator"):
                 made, history = search.train_evaluator(
                     table,

@@ -49,7 +49,7 @@ def tune(
     """
     trials.require("sklearn", "scipy")
     folder, space = pathlib.Path(folder), records.space
-    budgets_ms = search.training_budgets(records, config.generator.budgets)
+    budgets_ms = search.training_budgets(records, config.generator)
 
     @functools.cache
     def train(settings: config_lib.Evaluator) -> tuple[evaluator_lib.Evaluator, list[dict[str, float]]]:
