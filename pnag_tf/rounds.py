@@ -75,12 +75,14 @@ def _run(text: str, stdin: str, timeout_s: float) -> str:
 
 
 def choose(
-    generator: generator_lib.Generator,
+    generator: generator_lib.Generator | None,
     predictors: predictor_lib.Predictors,
     records: records_lib.Records,
     budgets_ms: np.ndarray,
     count: int,
     seed: int,
+    generations: int = GENERATIONS,
+    mutation: float = search.MUTATION,
 ) -> np.ndarray:
     """Architectures worth measuring: int32 ``[<= count, tokens]``, none of them in the records.
 
@@ -89,16 +91,18 @@ def choose(
     agree where much was measured, and differ where it pays to look.
 
     Args:
+      generator: None leaves its samples out.
       predictors: corrected by what was measured before.
       budgets_ms: each gets an equal share of `count`.
+      generations, mutation: of the evolution; see `search.climbed`.
     """
     rng = np.random.default_rng([seed, 4])
-    drawn, _, _ = generator.sample(budgets_ms, DRAWN, seed)
+    drawn = generator.sample(budgets_ms, DRAWN, seed)[0] if generator else []
     start = [*drawn, records.choices[rng.permutation(len(records))[:DRAWN]]]
     start += [best_measured(records, budget_ms, BEST).choices for budget_ms in budgets_ms]
     start = np.unique(np.concatenate(start), axis=0)
     met, values, latency_ms = search.climbed(
-        predictors.members, predictors, start, budgets_ms, GENERATIONS, rng, search.MUTATION
+        predictors.members, predictors, start, budgets_ms, generations, rng, mutation
     )
     share, left = -(-count // len(budgets_ms)), np.flatnonzero(records.lacks(met))
     chosen = left[:0]
