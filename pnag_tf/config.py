@@ -173,6 +173,17 @@ class Finetune:
 
 
 @dataclasses.dataclass(frozen=True)
+class Memory:
+    """How much a process may hold; what is measured does not depend on it."""
+
+    images_gib: float = 2.0  # decoded validation images, as uint8, and as much for calibration; more are streamed
+
+    @property
+    def held_bytes(self) -> int:
+        return int(self.images_gib * 2**30)
+
+
+@dataclasses.dataclass(frozen=True)
 class Ray:
     """Processes that measure the records."""
 
@@ -208,6 +219,7 @@ class Config:
     eval: Eval = Eval()
     finetune: Finetune = Finetune()
     tune: Tune = Tune()
+    memory: Memory = Memory()
     ray: Ray = Ray()
     device: str = "cpu"
     method: str = "pnag"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pnag_tf import candidates as candidates_lib
 from pnag_tf import config as config_lib
-from pnag_tf import cost, data, devices, export, files, latency_table, network, quantization, subnet
+from pnag_tf import cost, data, devices, export, files, latency_table, network, quantization, shrinking, subnet
 from pnag_tf import space as space_lib
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
@@ -89,10 +89,15 @@ def choose(
         for place in range(min(FINALISTS, len(found))):
             distinct.setdefault(found.choices[place].tobytes(), Finalist(found, place))
     finalists = list(distinct.values())
-    validation = list(splits.validation(config.measure.batch_size, config.measure.finalist_images))
-    for finalist in tqdm(finalists, desc="validate", unit="network"):
+    for finalist in tqdm(finalists, desc="recalibrate", unit="network"):
         finalist.statistics = subnets.statistics(finalist.choices)
-        finalist.top1 = subnets.accuracy(finalist.choices, validation, finalist.statistics)[0]
+    judged = subnets.accuracies(
+        [finalist.choices for finalist in finalists],
+        shrinking.validation_batches(config, splits, config.measure.finalist_images),
+        [finalist.statistics for finalist in finalists],
+    )
+    for finalist, (top1, _) in zip(tqdm(finalists, desc="validate", unit="network"), judged, strict=True):
+        finalist.top1 = top1
     finalists.sort(key=lambda finalist: -finalist.top1)
     budgets_ms = [found.budget_ms for found in proposals]
     chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
@@ -187,12 +192,23 @@ def variants(
     made = quantization.make(
         [(subnet.extract(net, decode(each.choices)[0], each.statistics), each.exported) for each in distinct],
         config.eval.quantize,
-        np.concatenate([np.asarray(images) for images in subnets.calibration]),
+        _representative(subnets),
         lambda: splits.test(config.measure.batch_size),
         lambda tflites: latencies_at(tflites, device, known)[0],
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
+
+
+def _representative(subnets: subnet.Subnets) -> np.ndarray:
+    """As many calibration images as quantisation looks at: float32 [n, r, r, 3]."""
+    found, count = [], 0
+    for images in subnets.calibration:
+        found.append(np.asarray(images))
+        count += len(images)
+        if count >= quantization.CALIBRATION_IMAGES:
+            break
+    return np.concatenate(found)[: quantization.CALIBRATION_IMAGES]
 
 
 def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: Finalist) -> dict:

@@ -1,7 +1,7 @@
 """Accuracies of many subnets on many processes or machines, with Ray.
 
-Each actor loads images and supernet once and has one architecture at a time. One that dies is replaced, and only the
-architecture that it had is given out again; each result comes back once.
+Each actor loads the supernet once and has few architectures at a time, which share a pass over the images. One that
+dies is replaced, and only the architectures that it had are given out again; each result comes back once.
 """
 
 from __future__ import annotations
@@ -52,20 +52,21 @@ def accuracies(
 
 
 def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[tuple[int, float]]:
-    waiting = list(range(len(choices)))[::-1]
-    running = {}  # reference of a result -> (actor, row)
+    share = max(1, min(subnet.SHARED_PASS, len(choices) // max(count, 1)))
+    waiting = [range(start, min(start + share, len(choices))) for start in range(0, len(choices), share)][::-1]
+    running = {}  # reference of a result -> (actor, rows)
 
     def send(actor):
         if waiting:
-            row = waiting.pop()
-            running[actor.top1.remote(choices[row])] = (actor, row)
+            rows = waiting.pop()
+            running[actor.top1.remote(choices[rows.start : rows.stop])] = (actor, rows)
 
     for _ in range(count):
         send(make())
     deaths = 0
     while running:
         (done,), _ = ray.wait(list(running), num_returns=1)
-        actor, row = running.pop(done)
+        actor, rows = running.pop(done)
         try:
             top1 = ray.get(done)
         except ray.exceptions.RayActorError as error:
@@ -74,7 +75,7 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
                 raise files.UserError(
                     f"Ray: {deaths} actors died one after the other: {terminal.first_line(error)}"
                 ) from None
-            waiting.append(row)
+            waiting.append(rows)
             send(make())
             continue
         except ray.exceptions.RayTaskError as error:
@@ -83,7 +84,7 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
             raise
         deaths = 0
         send(actor)  # before the result is used: the actor does not wait for that
-        yield row, top1
+        yield from zip(rows, top1, strict=True)
 
 
 class Judge:
@@ -91,12 +92,12 @@ class Judge:
 
     def __init__(self, config: config_lib.Config, supernet_path: str):
         splits = data.load(config.data, config.backbone.resolution, config.seed)
-        self._subnets = subnet.Subnets(ofa.load(supernet_path), list(shrinking.calibration_batches(config, splits)))
-        self._validation = list(splits.validation(config.measure.batch_size, config.measure.validation_images))
+        self._subnets = subnet.Subnets(ofa.load(supernet_path), shrinking.calibration_batches(config, splits))
+        self._validation = shrinking.validation_batches(config, splits, config.measure.validation_images)
 
-    def top1(self, choices: np.ndarray) -> float:
-        """Validation top-1 of one architecture, a fraction: choices int32 [tokens]."""
-        return self._subnets.accuracy(choices, self._validation)[0]
+    def top1(self, choices: np.ndarray) -> list[float]:
+        """Validation top-1 of each architecture, fractions: choices int32 [n, tokens]."""
+        return [top1 for top1, _ in self._subnets.accuracies(choices, self._validation)]
 
 
 def _library():

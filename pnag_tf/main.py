@@ -44,10 +44,13 @@ flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
-flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, correct")
+flags.DEFINE_integer("rounds", None, "active rounds: propose, measure, correct; the preset's by default", lower_bound=0)
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
 flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (this machine's cluster) or host:port")
 flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or four cores", lower_bound=0)
+flags.DEFINE_float(
+    "images_gib", config_lib.Memory().images_gib, "decoded images that may be held in memory; more are streamed", 0.0
+)
 flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
 flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
 flags.DEFINE_enum(
@@ -150,10 +153,11 @@ def _config():
             config.eval,
             budgets=tuple(_budget(text) for text in FLAGS.budgets),
             quantize=_kinds(),
-            rounds=FLAGS.rounds,
+            rounds=_rounds(config.eval),
             measure_command=FLAGS.measure_command,
         ),
         finetune=finetune,
+        memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
         device=device,
         method=FLAGS.method,
@@ -170,6 +174,13 @@ def _budget(text: str) -> float:
     if not 0 < budget_ms < float("inf"):
         raise files.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
     return budget_ms
+
+
+def _rounds(settings: config_lib.Eval) -> int:
+    """Those asked for; else the preset's, where there is something to measure with."""
+    if FLAGS.rounds is not None:
+        return FLAGS.rounds
+    return settings.rounds if FLAGS.measure_command or not FLAGS.records else 0
 
 
 def _kinds() -> tuple[str, ...]:

@@ -304,10 +304,9 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
 def _judge(config, splits, net, phase: str, seconds: float) -> dict:
     """Validation top-1 of the largest and the smallest network."""
     measured = subnet.Subnets(net, calibration_batches(config, splits))
-    validation = splits.validation(config.measure.batch_size, config.measure.validation_images)
-    largest, smallest = (
-        measured.accuracy(choices, validation)[0] for choices in (net.space.largest(), net.space.smallest())
-    )
+    validation = validation_batches(config, splits, config.measure.validation_images)
+    both = measured.accuracies([net.space.largest(), net.space.smallest()], validation)
+    largest, smallest = (top1 for top1, _ in both)
     return {
         "phase": phase,
         "largest_top1": f"{largest:.4f}",
@@ -317,6 +316,15 @@ def _judge(config, splits, net, phase: str, seconds: float) -> dict:
 
 
 def calibration_batches(config: config_lib.Config, splits: data_lib.Splits):
-    """Training images for batch norm recalibration, without their labels."""
-    batches = splits.calibration(config.measure.calibration_images, config.measure.batch_size)
+    """Training images for batch norm recalibration, without their labels; held in memory where they are few."""
+    settings = config.measure
+    batches = splits.calibration(settings.calibration_images, settings.batch_size, config.memory.held_bytes)
     return batches.map(lambda images, _: images)
+
+
+def validation_batches(config: config_lib.Config, splits: data_lib.Splits, images: int):
+    """The validation images that subnets are judged on, 0 for all; held in memory where they are few.
+
+    Records, rounds and finalists all take theirs from here, so that they compare.
+    """
+    return splits.validation(config.measure.batch_size, images, config.memory.held_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -12,13 +12,15 @@ from pnag_tf import elastic, network
 from pnag_tf import space as space_lib
 from pnag_tf import supernet as supernet_lib
 
+SHARED_PASS = 10  # architectures that share a pass over the images: decoding them costs each a tenth
+
 
 class Subnets:
     """Measures subnets of one supernet; each function is traced once, whatever the architecture.
 
     Args:
       net: the supernet; later changes of its weights are seen.
-      calibration: batches of images float32 [b, r, r, 3], iterated anew for each subnet: training images.
+      calibration: batches of images float32 [b, r, r, 3], iterated anew for each pass: training images.
     """
 
     def __init__(self, net: supernet_lib.Supernet, calibration: Iterable):
@@ -39,12 +41,18 @@ class Subnets:
         Args:
           choices: int32 [tokens].
         """
-        choices, count, total = tf.constant(choices, tf.int32), 0, 0.0
+        return self._statistics([choices])[0]
+
+    def _statistics(self, choices: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`statistics` of several subnets, in one pass over the images."""
+        rows, count = [tf.constant(row, tf.int32) for row in choices], 0
+        totals = [0.0] * len(rows)
         for images in self.calibration:
-            total = total + self._moments(images, choices) * float(len(images))
+            for place, row in enumerate(rows):
+                totals[place] = totals[place] + self._moments(images, row) * float(len(images))
             count += len(images)
-        mean, square = np.asarray(total, np.float64) / count
-        return np.stack([mean, np.maximum(square - mean**2, 0.0)]).astype(np.float32)
+        means = [np.asarray(total, np.float64) / count for total in totals]
+        return [np.stack([mean, np.maximum(square - mean**2, 0.0)]).astype(np.float32) for mean, square in means]
 
     def accuracy(self, choices: np.ndarray, batches: Iterable, statistics: np.ndarray | None = None) -> tuple:
         """Top-1 and top-5 of one subnet, fractions.
@@ -54,13 +62,28 @@ class Subnets:
           batches: (images float32 [b, r, r, 3], labels int32 [b]) pairs.
           statistics: float32 [2, channels]; recalibrated here where not given.
         """
-        statistics = tf.constant(self.statistics(choices) if statistics is None else statistics)
-        choices, count, total = tf.constant(choices, tf.int32), 0, 0
-        for images, labels in batches:
-            total = total + self._hits(images, labels, choices, statistics)
-            count += len(labels)
-        top1, top5 = np.asarray(total) / count
-        return float(top1), float(top5)
+        return next(self.accuracies([choices], batches, None if statistics is None else [statistics]))
+
+    def accuracies(
+        self, choices: Sequence[np.ndarray], batches: Iterable, statistics: Sequence[np.ndarray] | None = None
+    ) -> Iterator[tuple[float, float]]:
+        """Yields top-1 and top-5 of each subnet in turn; SHARED_PASS of them share a pass over the images.
+
+        Args:
+          choices: int32 [n, tokens].
+          batches: as for `accuracy`, iterated anew for each pass.
+          statistics: one float32 [2, channels] a subnet; recalibrated here where not given.
+        """
+        for start in range(0, len(choices), SHARED_PASS):
+            rows = [tf.constant(row, tf.int32) for row in choices[start : start + SHARED_PASS]]
+            known = self._statistics(rows) if statistics is None else statistics[start : start + SHARED_PASS]
+            known = [tf.constant(each) for each in known]
+            totals, count = [0] * len(rows), 0
+            for images, labels in batches:
+                for place, (row, each) in enumerate(zip(rows, known, strict=True)):
+                    totals[place] = totals[place] + self._hits(images, labels, row, each)
+                count += len(labels)
+            yield from (tuple((np.asarray(total) / count).tolist()) for total in totals)
 
     def extract(self, choices: np.ndarray) -> keras.Model:
         """The subnet as a plain Keras model with recalibrated batch norm."""

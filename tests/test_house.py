@@ -11,7 +11,7 @@ FLOORS = {
     1: ("cost", "records", "published", "data", "features", "interpolation", "elastic", "network", "recipes"),
     2: ("supernet", "subnet", "accuracy", "ensemble", "predictor", "candidates", "evaluator", "generator", "zoo"),
     3: ("shrinking", "reinforce", "baselines", "search", "rounds", "export", "finetune", "ofa"),
-    4: ("ablation", "devices", "fanout", "latency_table", "quantization", "tuning"),
+    4: ("ablation", "devices", "fanout", "latency_table", "measured", "quantization", "tuning"),
     5: ("compare", "deploy", "figures", "presets", "report"),
     6: ("stages",),
     7: ("main",),

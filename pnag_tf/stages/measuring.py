@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
 from tqdm import tqdm
 
-from pnag_tf import data, devices, fanout, files, latency_table, ofa, shrinking, subnet
+from pnag_tf import data, devices, fanout, files, latency_table, measured, ofa, shrinking, subnet
 from pnag_tf import records as records_lib
 from pnag_tf.devices import android, gpu, host, jobs
 from pnag_tf.stages import workdir
@@ -29,8 +29,13 @@ class Measuring(workdir.Workdir):
 
     @functools.cached_property
     def subnets(self) -> subnet.Subnets:
-        """The trained supernet with its calibration images in memory."""
-        return subnet.Subnets(self.supernet(), list(shrinking.calibration_batches(self.config, self.splits)))
+        """The trained supernet with its calibration images."""
+        return subnet.Subnets(self.supernet(), shrinking.calibration_batches(self.config, self.splits))
+
+    @functools.cached_property
+    def validation(self) -> Iterable:
+        """Batches of the validation images that records are measured on."""
+        return shrinking.validation_batches(self.config, self.splits, self.config.measure.validation_images)
 
     def supernet(self) -> keras.Model:
         """`supernet/`: the trained supernet; or the one that the user gave."""
@@ -120,17 +125,22 @@ class Measuring(workdir.Workdir):
         config = self.config
         if config.ray.address:
             return fanout.accuracies(config, self.supernet_path(), choices, config.ray.address, config.ray.workers)
-        subnets = self.subnets
-        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
-        return ((place, subnets.accuracy(row, validation)[0]) for place, row in enumerate(choices))
+        judged = self.subnets.accuracies(choices, self.validation)
+        return ((place, top1) for place, (top1, _) in enumerate(judged))
 
     def latencies_ms(self, choices: np.ndarray) -> np.ndarray:
         """Latency in ms of each architecture, by the table or measured: float64 [n]."""
         if self.config.latency.source == "table":
             return self.latency_table().latency_ms(choices)
-        bar = tqdm(choices, desc="convert networks", unit="network")
-        models = [self.device.export(self.subnets.extract(row)) for row in bar]
-        return np.array([latency.median_ms for latency in self.device.measure(models)])
+        with self.timed("latencies"), bars() as progress:
+            return measured.latency_ms(
+                self.workdir / "latencies.csv",
+                self.config,
+                choices,
+                self.device,
+                self.config.device != "mobile",
+                progress,
+            )
 
 
 @contextlib.contextmanager

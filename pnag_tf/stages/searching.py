@@ -105,8 +105,8 @@ class Searching(measuring.Measuring):
             return measure(choices)
         if not self.has_supernet:
             raise files.UserError("--rounds with --records: expected --measure_command, found none")
-        validation = list(self.splits.validation(config.measure.batch_size, config.measure.validation_images))
-        top1 = [self.subnets.accuracy(row, validation)[0] for row in tqdm(choices, desc="round", unit="network")]
+        judged = self.subnets.accuracies(choices, self.validation)
+        top1 = [top1 for top1, _ in tqdm(judged, total=len(choices), desc="round", unit="network")]
         return records_lib.Records(config.space, choices, np.array(top1), self.latencies_ms(choices))
 
     def budgets_ms(self) -> list[float]:

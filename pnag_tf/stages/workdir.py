@@ -15,7 +15,7 @@ from pnag_tf import distribution as distribution_lib
 from pnag_tf import files, scalars
 
 SECONDS = "seconds.json"
-FREE = ("eval", "finetune", "method", "mixed_precision", "ray", "tune")  # settings that may change from call to call
+FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")  # settings that may change from call to call
 
 
 class Workdir:
