@@ -13,8 +13,10 @@ import time
 import numpy as np
 import search as search_benchmark
 
-from pnag_tf import config, predictor, recipes, records, reinforce, search
-from pnag_tf import space as space_lib
+from pnag_tf import config, recipes
+from pnag_tf.search import predictor, records, reinforce
+from pnag_tf.search import proposals as search
+from pnag_tf.space import space as space_lib
 
 PAPER_EVALUATOR, PAPER_GENERATOR = config.Evaluator(), config.Generator()
 EVALUATOR = {

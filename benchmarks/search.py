@@ -23,8 +23,11 @@ import time
 
 import numpy as np
 
-from pnag_tf import baselines, candidates, config, files, predictor, recipes, records, reinforce, rounds, search
-from pnag_tf import space as space_lib
+from pnag_tf import config, recipes
+from pnag_tf.search import baselines, candidates, predictor, records, reinforce, rounds
+from pnag_tf.search import proposals as search
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
 
 
 def pnag(table, predictors, settings, budgets_ms, seed):

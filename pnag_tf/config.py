@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import space as space_lib
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
 
 
 @dataclasses.dataclass(frozen=True)

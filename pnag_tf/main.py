@@ -9,7 +9,7 @@ import sys
 
 from absl import app, flags, logging
 
-from pnag_tf import files, terminal
+from pnag_tf.util import files, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
@@ -19,7 +19,10 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
         tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, distribution, export, ofa, presets, stages, tuning
+from pnag_tf import data, presets, tuning
+from pnag_tf.latency import export
+from pnag_tf.run import stages
+from pnag_tf.supernet import distribution, ofa
 
 DEVICES = ("cpu", "gpu", "mobile")
 TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from pnag_tf import backbone as backbone_lib
 from pnag_tf import config as config_lib
 from pnag_tf import recipes
-from pnag_tf import space as space_lib
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
 
 NAMES = ("tiny", "demo", "search", "paper")
 PAPER_ROUNDS = 10  # of 200 measurements: records where they count, instead of 14,000 more uniform ones

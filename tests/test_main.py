@@ -7,7 +7,10 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from pnag_tf import ablation, baselines, compare, files, main, presets, records, stages, zoo
+from pnag_tf import main, presets, zoo
+from pnag_tf.run import compare, stages
+from pnag_tf.search import ablation, baselines, records
+from pnag_tf.util import files
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
 

@@ -9,8 +9,9 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf import config, files
+from pnag_tf import config
 from pnag_tf.data import augment, catalog, examples, folder, idx
+from pnag_tf.util import files
 
 SHIFT = 1 / 8  # 'shift' moves images by up to this share of their side: 4 px of 32
 EPOCH_SEEDS = 1_000_003  # seeds of different runs stay apart for as many epochs

@@ -10,8 +10,8 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 from matplotlib import patches
 
-from pnag_tf import space as space_lib
 from pnag_tf.figures import style
+from pnag_tf.space import space as space_lib
 
 # Lengths in slots, the room of one layer from left to right.
 _SLOT_INCHES = 0.33

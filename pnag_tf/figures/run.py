@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from matplotlib import figure as figure_lib
 
-from pnag_tf import files
-from pnag_tf import space as space_lib
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
 
 SAMPLES = "samples.csv"  # in eval/, beside the tables of the methods
 _METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")

@@ -10,8 +10,8 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 from matplotlib import ticker
 
-from pnag_tf import pareto
 from pnag_tf.figures import style
+from pnag_tf.search import pareto
 
 # The first of these that is known of every network of every method is drawn, so that methods compare.
 _TOP1 = (("test_top1", "test top-1"), ("validation_top1", "validation top-1"), ("predicted_top1", "predicted top-1"))

@@ -1,0 +1,116 @@
+"""Fine-tuning: the best epoch is kept, a killed one goes on to the same result, and the stage deploys what it made."""
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from pnag_tf import config as config_lib
+from pnag_tf import data, presets
+from pnag_tf.space import network
+from pnag_tf.supernet import finetune
+from pnag_tf.util import files, scalars
+
+
+@pytest.fixture(scope="module")
+def config(image_folder):
+    images = config_lib.Data("folder", str(image_folder), augmentation="none", batch_size=16)
+    settings = config_lib.Finetune(epochs=3, learning_rate=0.05, ema=0.9)
+    return dataclasses.replace(presets.preset("tiny"), data=images, finetune=settings)
+
+
+@pytest.fixture(scope="module")
+def splits(config):
+    return data.load(config.data, 16, seed=0)
+
+
+@pytest.fixture(scope="module")
+def start(space, backbone):
+    """The same network each time."""
+
+    def make():
+        keras.utils.set_random_seed(3)
+        return network.build(dataclasses.replace(backbone, classes=2), space.decode(space.smallest())[0])
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(start, config, splits, tmp_path_factory):
+    """(network, history) of three epochs in one go."""
+    return finetune.train(start, config, splits, tmp_path_factory.mktemp("whole"), progress=False)
+
+
+def test_the_best_epoch_by_validation_is_returned(whole, splits):
+    trained, history = whole
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3]
+    top1, top5 = finetune.accuracy(trained, splits.validation(50))
+    assert top1 == pytest.approx(max(row["val_accuracy"] for row in history)) and top5 == 1
+    assert top1 > history[0]["val_accuracy"]
+    assert history[3]["loss"] < history[1]["loss"]
+
+
+def test_a_killed_training_goes_on_to_the_same_result(whole, start, config, splits, tmp_path):
+    def log(step, values):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(start, config, splits, tmp_path, progress=False, log=log)
+    steps = []
+    resumed, history = finetune.train(
+        start, config, splits, tmp_path, progress=False, log=lambda step, _: steps.append(step)
+    )
+    assert steps == [2, 3]  # the epoch in which it died, and the one after it
+    expected, told = whole
+    np.testing.assert_allclose([row["val_accuracy"] for row in history], [row["val_accuracy"] for row in told])
+    for weight, other in zip(resumed.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.keras", "history.csv"]
+
+
+def test_mixed_precision_learns_and_leaves_a_float32_network(whole, start, config, splits, tmp_path):
+    mixed = dataclasses.replace(config, mixed_precision=True)
+    trained, history = finetune.train(start, mixed, splits, tmp_path, progress=False)
+    losses = [[row["loss"] for row in rows[1:]] for rows in (history, whole[1])]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    assert losses[0] != losses[1]
+    assert {layer.compute_dtype for layer in trained.layers} == {"float32"}
+    top1, _ = finetune.accuracy(trained, splits.validation(50))
+    assert top1 == pytest.approx(max(row["val_accuracy"] for row in history), abs=0.02)
+
+
+def test_a_policy_changes_all_layers_but_images_and_logits(start):
+    network = start()
+    mixed = finetune.with_policy(network, "mixed_bfloat16")
+    assert {layer.compute_dtype for layer in mixed.layers[1:-1]} == {"bfloat16"}  # the first are the images
+    assert mixed.layers[-1].compute_dtype == mixed.output.dtype == "float32"
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    again = finetune.with_policy(mixed, "float32")
+    np.testing.assert_array_equal(again(images), network(images))
+
+
+def test_a_loss_that_is_no_number_stops(tmp_path):
+    keeper = finetune._Best(tmp_path, [], scalars.nowhere)
+    with pytest.raises(FloatingPointError, match="fine-tuning: loss nan in epoch 5"):
+        keeper.on_epoch_end(4, {"loss": float("nan"), "accuracy": 0.1, "val_accuracy": 0.1})
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_the_stage_trains_each_network_once_and_deploys_it_again(image_folder, tmp_path):
+    """On a supernet that was trained by sandwiches."""
+    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}"]
+    command += [f"--workdir={tmp_path}/run", "--shrinking=sandwich", "--stage=finetune", "--epochs=2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    before = files.read_csv(tmp_path / "run/eval/pnag.csv", ("arch", "test_top1"))
+    after = files.read_csv(tmp_path / "run/eval/pnag_finetuned.csv", ("arch", "test_top1_before", "test_top1"))
+    assert [row["arch"] for row in after] == [row["arch"] for row in before]
+    assert [row["test_top1_before"] for row in after] == [row["test_top1"] for row in before]
+    assert len(list((tmp_path / "run/finetune").iterdir())) == len({row["arch"] for row in before})
+    assert len(list((tmp_path / "run/deploy").glob("pnag_finetuned_cpu_*.tflite"))) == 5
