@@ -1,6 +1,6 @@
 """The phone's end of adb on loopback: a daemon that a real adb talks to, over a folder that stands for the phone.
 
-    python tests/latency/android/adb_daemon.py FOLDER    # prints HOST:PORT for `adb connect`, and where a benchmark_model for it lies
+    python tests/latency/android/adb_daemon.py FOLDER    # prints HOST:PORT for `adb connect`, and its benchmark_model
 
 It speaks what AOSP's protocol.txt, SYNC.TXT and shell_protocol.h describe, as far as push and shell need it. Commands
 run in mksh with toybox, as on Android, where both are installed, else in sh; /data, /system and the CPU's files of /sys
