@@ -15,7 +15,8 @@ from pnag_tf import distribution as distribution_lib
 from pnag_tf import files, scalars
 
 SECONDS = "seconds.json"
-FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")  # settings that may change from call to call
+# Settings that may change from call to call.
+FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")
 
 
 class Workdir:
