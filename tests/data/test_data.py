@@ -401,3 +401,27 @@ def test_dataset_of_tfds(tmp_path, monkeypatch, shape):
     assert images.shape == (8, 24, 24, 3) and np.isfinite(images).all()
     subset = data.load(with_(settings, class_subset=2), 12, seed=0).info
     assert (subset.classes, subset.train_images, subset.test_images) == (2, 16, 4)
+
+
+@pytest.mark.parametrize("source", ["fashion", "pictures"])
+@pytest.mark.parametrize("size", [16, 28])
+def test_held_images_are_those_that_are_streamed(source, size, request):
+    splits = data.load(request.getfixturevalue(source), size, seed=0)
+    streamed, held = splits.validation(4), splits.validation(4, held_bytes=2**30)
+    for _ in range(2):
+        for (images, labels), (again, labels_again) in zip(streamed, held, strict=True):
+            np.testing.assert_array_equal(images, again)
+            np.testing.assert_array_equal(labels, labels_again)
+
+
+def test_images_stay_in_memory_up_to_the_limit_alone(pictures):
+    """Six pictures take 6 · 16 · 16 · 3 bytes: with one byte less allowed they are read from disk again."""
+    splits, size = data.load(pictures, 16, seed=0), 6 * 16 * 16 * 3
+    held, streamed = splits.validation(4, held_bytes=size), splits.validation(4, held_bytes=size - 1)
+    first = [sum(len(images) for images, _ in batches) for batches in (held, streamed)]
+    assert first == [6, 6]
+    for path in pathlib.Path(pictures.data_dir).rglob("*.*"):
+        path.unlink()
+    assert sum(len(images) for images, _ in held) == 6
+    with pytest.raises(tf.errors.NotFoundError):
+        list(streamed)

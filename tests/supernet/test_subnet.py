@@ -116,3 +116,20 @@ def test_supernet_saves_and_loads(supernet, space, images, tmp_path):
     again = keras.models.load_model(tmp_path / "supernet.keras")
     inputs = {"images": images, "choices": tf.constant(space.largest())}
     np.testing.assert_allclose(again(inputs), supernet(inputs), atol=1e-6)
+
+
+def test_architectures_share_passes_over_the_images_and_none_is_forgotten(subnets, space):
+    rng, resolution, passes = np.random.default_rng(5), subnets.net.backbone.resolution, []
+    images = rng.normal(size=(2, 24, resolution, resolution, 3)).astype("float32")
+    labels = rng.integers(0, 10, (2, 24)).astype("int32")
+
+    class Batches:
+        def __iter__(self):
+            passes.append(1)
+            return zip(map(tf.constant, images), map(tf.constant, labels), strict=True)
+
+    choices = space.sample(rng, subnet.SHARED_PASS + 2)
+    together = list(subnets.accuracies(choices, Batches()))
+    assert len(passes) == 2
+    for place in (0, subnet.SHARED_PASS + 1):
+        assert together[place] == subnets.accuracy(choices[place], Batches())
