@@ -44,7 +44,7 @@ def chosen(space, subnets):
         statistics = subnets.statistics(choices)
         tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
         latency = Latency(1.0, 1.0, 1.0, 1, "test")
-        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, 1.0, (0.25, 0.5)))
+        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, (0.25, 0.5)))
     return [finalists[0], finalists[0], finalists[1]]
 
 

@@ -10,6 +10,7 @@ import shutil
 import numpy as np
 
 from pnag_tf import ablation, compare, figures, files, report, tuning, zoo
+from pnag_tf import candidates as candidates_lib
 from pnag_tf.stages import finetuning, measuring, workdir
 
 COMPARED = ("pnag", "evo", "nas_mo", "ofa_mo", "random")
@@ -34,7 +35,7 @@ class Studying(finetuning.Finetuning):
         for variant in ablation.variants(self.config.generator):
             path = self.workdir / "ablation" / f"{variant.name}.csv"
             rows = files.rows_left(path)
-            same = [row["budget_ms"] for row in rows] == [f"{budget_ms:g}" for budget_ms in budgets_ms]
+            same = [row["budget_ms"] for row in rows] == list(map(candidates_lib.budget_name, budgets_ms))
             if not same or not set(columns) <= rows[0].keys():
                 print(f"ablation: {variant.name}", flush=True)
                 found = ablation.run(variant, table, predictors, self.config, budgets_ms, progress=True)
@@ -76,7 +77,7 @@ class Studying(finetuning.Finetuning):
         """`eval/<method>.csv`, made where it is missing or is for other budgets than were asked for."""
         path = self.workdir / "eval" / f"{method}.csv"
         found = [row["budget_ms"] for row in files.rows_left(path, ("budget_ms",))]
-        asked = [f"{budget_ms:g}" for budget_ms in self.config.eval.budgets]
+        asked = list(map(candidates_lib.budget_name, self.config.eval.budgets))
         if not found or (asked and asked != found):
             peer = copy.copy(self)  # with the images and the supernet that are in memory
             peer.config = dataclasses.replace(self.config, method=method)
