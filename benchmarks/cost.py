@@ -12,7 +12,9 @@ import sys
 
 import numpy as np
 
-from pnag_tf import cost, deploy, presets
+from pnag_tf import presets
+from pnag_tf.run import deploy
+from pnag_tf.space import cost
 
 PHOTOS = 1300  # training images of a class of ImageNet, at most; validation takes a fifth of them
 BUDGETS = 5

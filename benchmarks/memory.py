@@ -21,8 +21,9 @@ import numpy as np
 import tensorflow as tf
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, presets, shrinking, subnet
-from pnag_tf.devices import host
+from pnag_tf import data, presets
+from pnag_tf.latency import host
+from pnag_tf.supernet import shrinking, subnet
 
 STAGES = ("nothing", "training images", "records held", "records streamed", "passes streamed", "list of float32")
 

@@ -154,7 +154,7 @@ def _config():
         backbone=backbone,
         eval=dataclasses.replace(
             config.eval,
-            budgets=tuple(_budget(text) for text in FLAGS.budgets),
+            budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
             quantize=_kinds(),
             rounds=_rounds(config.eval),
             measure_command=FLAGS.measure_command,

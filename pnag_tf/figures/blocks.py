@@ -41,7 +41,14 @@ def caption(row: Mapping[str, Any]) -> str:
     parts = []
     for kind, columns in (
         ("budget", (("budget_ms", "budget"),)),
-        ("latency", (("latency_ms", "latency"), ("predicted_latency_ms", "predicted latency"))),
+        (
+            "latency",
+            (
+                ("latency_at_table_ms", "latency"),
+                ("latency_ms", "latency"),
+                ("predicted_latency_ms", "predicted latency"),
+            ),
+        ),
         (
             "top1",
             (

@@ -19,9 +19,12 @@ class Latency:
     """How long one network takes for one batch.
 
     Attributes:
-      median_ms, p5_ms, p95_ms: over all timed samples, after warm-up.
+      median_ms, p5_ms, p95_ms: as measured, over all timed samples, after warm-up. On a CPU with one thread that is
+        the thread's processor time, not the clock on the wall; see `devices.host`.
       runs: inferences that were timed.
       device: what it ran on and how, for a person to read.
+      slowness: how much longer a reference network took in the same call than when the latency table was made; None
+        where no reference was measured, as on a phone.
     """
 
     median_ms: float
@@ -29,11 +32,24 @@ class Latency:
     p95_ms: float
     runs: int
     device: str
+    slowness: float | None = None
+
+    @property
+    def at_table_ms(self) -> float:
+        """The median at the speed that the device had when the latency table was made.
+
+        Records and predictors give latencies at that speed, so that is what a budget is held to. As measured where
+        there is no reference.
+        """
+        return self.median_ms / (self.slowness or 1.0)
 
     def columns(self) -> dict[str, str]:
-        """The three figures as columns of a table."""
+        """The three figures as columns of a table; with a reference also the median at the table's speed."""
         figures = {"latency_ms": self.median_ms, "latency_p5_ms": self.p5_ms, "latency_p95_ms": self.p95_ms}
-        return {name: f"{value:.4g}" for name, value in figures.items()}
+        if self.slowness is not None:
+            figures["latency_at_table_ms"] = self.at_table_ms
+        columns = {name: f"{value:.4g}" for name, value in figures.items()}
+        return columns if self.slowness is None else columns | {"slowness": f"{self.slowness:.3f}"}
 
 
 class Measure(Protocol):

@@ -1,6 +1,7 @@
 """Latency on the CPU of this machine: LiteRT with XNNPACK, batch 1.
 
-One thread is timed by its own CPU clock. On an idle machine that agrees with the clock on the wall; on a busy one it
+One thread is timed by its own CPU clock: its latency is the thread's processor time. On an idle
+machine that agrees with the clock on the wall; on a busy one it
 leaves out the time in which other programs had the core, most of what makes latency scatter there. Several threads wait
 for each other, so only the wall clock tells their latency.
 """

@@ -34,8 +34,7 @@ class Finalist:
       statistics: recalibrated batch norm, float32 [2, channels].
       top1: on the whole validation set.
       exported: the content of its file, as the device runs it.
-      latency: as measured, at the speed of the reference.
-      slowness: how much longer the reference took than when the latency table was made.
+      latency: as measured, with how slow the reference was in the same call.
       test: top-1 and top-5 on the test images.
     """
 
@@ -45,7 +44,6 @@ class Finalist:
     top1: float | None = None
     exported: bytes | None = None
     latency: devices.Latency | None = None
-    slowness: float | None = None
     test: tuple[float, float] | None = None
 
     @property
@@ -86,10 +84,11 @@ def choose(
 ) -> list[Finalist]:
     """For each budget the best finalist on validation that keeps it when exported and measured.
 
+    A budget is held to the latency at the latency table's speed, as records and predictors give it.
     The finalists of all budgets compete: a network found for a smaller budget may serve a larger one.
 
     Args:
-      known: latencies are those at its speed; None leaves them as measured.
+      known: measured beside the others; None where latencies count as measured.
     """
     distinct = {}
     for found in proposals:
@@ -109,8 +108,9 @@ def choose(
     budgets_ms = [found.budget_ms for found in proposals]
     chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
     for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
-        if finalist.latency.median_ms > budget_ms:
-            logging.warning("budget %g ms is missed: %.3g ms", budget_ms, finalist.latency.median_ms)
+        if finalist.latency.at_table_ms > budget_ms:
+            budget = candidates_lib.budget_name(budget_ms)
+            logging.warning("budget %s ms is missed: %.4g ms", budget, finalist.latency.at_table_ms)
     return chosen
 
 
@@ -134,13 +134,13 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
         if fresh:
             measure(fresh)
         for number in waiting:
-            if heads[number].latency.median_ms <= budgets_ms[number]:
+            if heads[number].latency.at_table_ms <= budgets_ms[number]:
                 chosen[number] = heads[number]
             elif queues[number]:
                 queues[number].pop(0)
             else:
                 known = [each for each in finalists if each.latency is not None]
-                chosen[number] = min(known, key=lambda each: each.latency.median_ms)
+                chosen[number] = min(known, key=lambda each: each.latency.at_table_ms)
     return chosen
 
 
@@ -151,29 +151,17 @@ def _measure(
     for finalist in tqdm(finalists, desc="export", unit="network"):
         arch = subnets.net.space.decode(finalist.choices)[0]
         finalist.exported = device.export(subnet.extract(subnets.net, arch, finalist.statistics))
-    latencies, slowness = latencies_at([finalist.exported for finalist in finalists], device, known)
+    latencies = latencies_at([finalist.exported for finalist in finalists], device, known)
     for finalist, latency in zip(finalists, latencies, strict=True):
-        finalist.latency, finalist.slowness = latency, slowness
+        finalist.latency = latency
 
 
-def latencies_at(
-    models: Sequence[bytes], device: devices.Device, known: Reference | None
-) -> tuple[list[devices.Latency], float]:
-    """Latencies at the speed of the reference, and how much longer it took than when the table was made."""
+def latencies_at(models: Sequence[bytes], device: devices.Device, known: Reference | None) -> list[devices.Latency]:
+    """Latencies as measured in one call, with what the reference tells of the device's speed in that call."""
     if known is None:
-        return device.measure(models), 1.0
+        return device.measure(models)
     *latencies, now = device.measure([*models, known.exported])
-    slowness = now.median_ms / known.latency_ms
-    scaled = [
-        dataclasses.replace(
-            latency,
-            median_ms=latency.median_ms / slowness,
-            p5_ms=latency.p5_ms / slowness,
-            p95_ms=latency.p95_ms / slowness,
-        )
-        for latency in latencies
-    ]
-    return scaled, slowness
+    return [dataclasses.replace(latency, slowness=now.median_ms / known.latency_ms) for latency in latencies]
 
 
 def variants(
@@ -190,7 +178,7 @@ def variants(
     kind is asked for.
 
     Args:
-      known: latencies are those at its speed; None leaves them as measured.
+      known: measured beside the others; None where latencies count as measured.
     """
     if not config.eval.quantize:
         return [[] for _ in chosen]
@@ -201,7 +189,7 @@ def variants(
         config.eval.quantize,
         _representative(subnets),
         lambda: splits.test(config.measure.batch_size),
-        lambda tflites: latencies_at(tflites, device, known)[0],
+        lambda tflites: latencies_at(tflites, device, known),
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
@@ -229,7 +217,6 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
         "test_top1": f"{finalist.test[0]:.4f}",
         "test_top5": f"{finalist.test[1]:.4f}",
         **finalist.latency.columns(),
-        "slowness": f"{finalist.slowness:.3f}",
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),
     }

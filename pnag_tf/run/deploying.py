@@ -71,8 +71,11 @@ class Deploying(searching.Searching):
         return rows, kinds
 
     def _reference(self) -> deploy.Reference | None:
-        """What tells how fast the device is now against when its latency table was made; None without a table."""
-        if self.config.latency.source != "table":
+        """What tells how fast the device is now against when its latency table was made; None without a table.
+
+        None on a phone as well: it waits until it is cool, and what it then takes is what counts.
+        """
+        if self.config.latency.source != "table" or self.config.device == "mobile":
             return None
         return deploy.reference(self.config, self.latency_table(), self.device)
 
@@ -115,12 +118,12 @@ class Deploying(searching.Searching):
         columns = ("method", "budget_ms", "latency_ms", "top1")
         rows = [row for row in files.rows_left(path, columns) if row["method"] != method]
         for proposal in proposals:
-            choices = proposal.choices
+            choices, budget = proposal.choices, candidates_lib.budget_name(proposal.budget_ms)
             if made is not None:
                 choices = made.sample([proposal.budget_ms], self.config.eval.samples, self.config.seed + 1)[0][0]
             top1, _, latency_ms = predictors.predict(choices)
             rows += [
-                dict(zip(columns, (method, f"{proposal.budget_ms:g}", f"{ms:.6g}", f"{accuracy:.4f}"), strict=True))
+                dict(zip(columns, (method, budget, f"{ms:.6g}", f"{accuracy:.4f}"), strict=True))
                 for ms, accuracy in zip(latency_ms, top1, strict=True)
             ]
         files.write_csv(path, rows, columns)
@@ -128,7 +131,7 @@ class Deploying(searching.Searching):
     def row(self, budget_ms: float, found: candidates_lib.Candidates, place: int) -> dict:
         return {
             "method": self.config.method,
-            "budget_ms": f"{budget_ms:g}",
+            "budget_ms": candidates_lib.budget_name(budget_ms),
             "arch": str(self.config.space.decode(found.choices[place])[0]),
             "predicted_top1": f"{found.top1[place]:.4f}",
             "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",

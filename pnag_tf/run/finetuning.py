@@ -31,7 +31,7 @@ class Finetuning(deploying.Deploying):
         if not self.distribution.first:  # the first worker deploys
             return []
         exported = {arch: self.device.export(network) for arch, (network, _) in trained.items()}
-        latencies, slowness = deploy.latencies_at(list(exported.values()), self.device, self._reference())
+        latencies = deploy.latencies_at(list(exported.values()), self.device, self._reference())
         latency_of = dict(zip(exported, latencies, strict=True))
         tested = {arch: self._tested(network) for arch, (network, _) in trained.items()}
         rows = []
@@ -50,7 +50,6 @@ class Finetuning(deploying.Deploying):
                     "test_top1": f"{top1:.4f}",
                     "test_top5": f"{top5:.4f}",
                     **latency.columns(),
-                    "slowness": f"{slowness:.3f}",
                     "params": cost.params(config.backbone, space_lib.Architecture.parse(arch)),
                     "madds": cost.madds(config.backbone, space_lib.Architecture.parse(arch)),
                 }

@@ -119,4 +119,5 @@ class Searching(measuring.Measuring):
         if self.config.eval.budgets:
             return list(self.config.eval.budgets)
         low, high = self.records().latency_ms.min(), self.records().latency_ms.max()
-        return [float(f"{budget:.3g}") for budget in np.geomspace(1.5 * low, 1.03 * high, 5)]
+        budgets_ms = [float(f"{budget:.3g}") for budget in np.geomspace(1.5 * low, 1.03 * high, 5)]
+        return list(dict.fromkeys(budgets_ms))  # a narrow range has fewer

@@ -11,8 +11,6 @@ from pnag_tf.run import workdir
 from pnag_tf.search import evaluator, generator, predictor, reinforce
 from pnag_tf.util import files
 
-_CONFIG = "config.json"
-
 
 @dataclasses.dataclass(frozen=True)
 class _Stage:
@@ -53,9 +51,7 @@ def look(folder: pathlib.Path) -> list[dict[str, str]]:
     Raises:
       UserError: the folder holds no run.
     """
-    if not (folder / _CONFIG).exists():
-        raise files.UserError(f"{folder}: expected the folder of a run, found no {_CONFIG} in it")
-    settings = files.read_json(folder / _CONFIG)
+    settings = workdir.read_settings(folder)
     seconds = files.read_json(folder / workdir.SECONDS) if (folder / workdir.SECONDS).exists() else {}
     rows, found_next = [], False
     for stage in (*_road(settings), *_BESIDE):

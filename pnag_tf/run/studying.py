@@ -12,6 +12,7 @@ import numpy as np
 from pnag_tf import figures, tuning, zoo
 from pnag_tf.run import compare, finetuning, measuring, report, workdir
 from pnag_tf.search import ablation
+from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import files
 
 COMPARED = ("pnag", "evo", "nas_mo", "ofa_mo", "random")
@@ -36,7 +37,7 @@ class Studying(finetuning.Finetuning):
         for variant in ablation.variants(self.config.generator):
             path = self.workdir / "ablation" / f"{variant.name}.csv"
             rows = files.rows_left(path)
-            same = [row["budget_ms"] for row in rows] == [f"{budget_ms:g}" for budget_ms in budgets_ms]
+            same = [row["budget_ms"] for row in rows] == list(map(candidates_lib.budget_name, budgets_ms))
             if not same or not set(columns) <= rows[0].keys():
                 print(f"ablation: {variant.name}", flush=True)
                 found = ablation.run(variant, table, predictors, self.config, budgets_ms, progress=True)
@@ -78,7 +79,7 @@ class Studying(finetuning.Finetuning):
         """`eval/<method>.csv`, made where it is missing or is for other budgets than were asked for."""
         path = self.workdir / "eval" / f"{method}.csv"
         found = [row["budget_ms"] for row in files.rows_left(path, ("budget_ms",))]
-        asked = [f"{budget_ms:g}" for budget_ms in self.config.eval.budgets]
+        asked = list(map(candidates_lib.budget_name, self.config.eval.budgets))
         if not found or (asked and asked != found):
             peer = copy.copy(self)  # with the images and the supernet that are in memory
             peer.config = dataclasses.replace(self.config, method=method)

@@ -10,13 +10,19 @@ import shutil
 import time
 from collections.abc import Iterator
 
+import pnag_tf
 from pnag_tf import config as config_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import files, scalars
 
+CONFIG = "config.json"
 SECONDS = "seconds.json"
 # Settings that may change from call to call.
 FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")
+MADE_BY = "made_by"  # in CONFIG: what tells a run's folder from anybody else's; ...
+# ... a version that did not write it yet wrote all of these.
+_UNMARKED = ("preset", "space", "backbone", "data", "supernet", "measure", "latency", "predictors", "evaluator")
+_UNMARKED += ("generator", "device", "seed", "records_file")
 
 
 class Workdir:
@@ -45,29 +51,37 @@ class Workdir:
     def open(self, force: bool = False) -> None:
         """Makes the folder, or checks that it belongs to the same settings.
 
+        Of several workers the first one writes; the others wait for its settings and check them.
+
         Args:
           force: start anew: what an earlier run left in the folder is removed.
 
         Raises:
           UserError: the folder holds a run with other settings, or something that is no run.
         """
-        path = self.workdir / "config.json"
+        path = self.workdir / CONFIG
         if force and path.exists():
+            read_settings(self.workdir)  # a folder that is not a run's is left as it is
             shutil.rmtree(self.workdir)
-        if not path.exists() and self.workdir.exists() and any(self.workdir.iterdir()):
+        # Listed before the settings are looked for: the first worker writes them before anything else.
+        made = {each.name for each in _entries(self.workdir) if not files.is_temporary(each)}
+        if made and not path.exists():
             raise files.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
-        settings = self._settings()
-        if path.exists():
-            found = _completed(files.read_json(path))
-            if set(self.workdir.iterdir()) == {path}:
+        settings, made_by = self._settings(), f"pnag_tf {pnag_tf.__version__}"
+        if self.distribution.shared(path).exists():
+            there = read_settings(self.workdir)
+            made_by = there.pop(MADE_BY, made_by)
+            found = _completed(there)
+            if made <= {CONFIG}:
                 found = settings  # nothing is made yet
-            if not any((self.workdir / made).exists() for made in ("evaluator", "generator", "ablation")):
+            if not made & {"evaluator", "generator", "ablation"}:
                 # Nothing there depends on these yet: they may now be what `tune` found.
                 found |= {part: settings[part] for part in ("evaluator", "generator")}
             if found != settings:
                 difference = next(_differences(settings, found))
                 raise files.UserError(f"{self.workdir} was made with other settings: {difference}; --force starts anew")
-        files.write_json(path, settings)
+        if self.distribution.first:
+            files.write_json(path, {MADE_BY: made_by} | settings)
 
     def _settings(self) -> dict:
         """What the files of all stages but `eval` depend on, as JSON gives it back."""
@@ -109,6 +123,30 @@ class Workdir:
 def write_history(path: pathlib.Path, rows: list[dict]) -> None:
     """A CSV with every column that any row has."""
     files.write_csv(path, rows, dict.fromkeys(key for row in rows for key in row))
+
+
+def read_settings(folder: pathlib.Path) -> dict:
+    """`config.json` of a run's folder.
+
+    Raises:
+      UserError: there is none, or it is not one that this program wrote.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        raise files.UserError(f"{folder}: expected the folder of a run, found no {CONFIG} in it")
+    found, parts = files.read_json(path), dataclasses.asdict(config_lib.Config(""))
+    marked = isinstance(found, dict) and str(found.get(MADE_BY, "")).startswith("pnag_tf ")
+    whole = isinstance(found, dict) and all(name in found for name in _UNMARKED)
+    if not (marked or whole) or any(
+        isinstance(value, dict) and not isinstance(found.get(name, {}), dict) for name, value in parts.items()
+    ):
+        raise files.UserError(f"{path}: expected the settings of a run, found something else; left as it is")
+    return found
+
+
+def _entries(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What lies in a folder that need not exist."""
+    return list(folder.iterdir()) if folder.exists() else []
 
 
 def _completed(found: dict) -> dict:

@@ -30,6 +30,11 @@ class Candidates:
         return len(self.choices)
 
 
+def budget_name(budget_ms: float) -> str:
+    """A budget as it stands in names of files and in tables: as few digits as tell it from every other number."""
+    return np.format_float_positional(budget_ms, trim="-")
+
+
 def ranked(
     predictors: predictor_lib.Predictors, budget_ms: float, choices: np.ndarray, pessimism: float = 0.0
 ) -> Candidates:
@@ -41,7 +46,8 @@ def ranked(
     found = within(predictors, [budget_ms], choices, pessimism)[0]
     if found.latency_ms[0] > limit_ms(predictors, budget_ms):
         fastest = found.latency_ms[0]
-        logging.warning("budget %g ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget_ms, fastest)
+        budget = budget_name(budget_ms)
+        logging.warning("budget %s ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget, fastest)
     return found
 
 

@@ -8,11 +8,15 @@ import hashlib
 import json
 import os
 import pathlib
+import re
+import uuid
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..+")
 
 
 class UserError(Exception):
@@ -33,12 +37,18 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffixes stay last: Keras and matplotlib choose the format by them.
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    # Process ids are the same in two containers that share a folder.
+    beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
     try:
         yield beside
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def is_temporary(path: pathlib.Path) -> bool:
+    """Whether this is a file that `replacing` has not renamed yet."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

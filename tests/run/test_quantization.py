@@ -49,7 +49,7 @@ def chosen(space, subnets):
         statistics = subnets.statistics(choices)
         tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
         latency = Latency(1.0, 1.0, 1.0, 1, "test")
-        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, 1.0, (0.25, 0.5)))
+        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, (0.25, 0.5)))
     return [finalists[0], finalists[0], finalists[1]]
 
 
@@ -133,7 +133,7 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
 
     monkeypatch.setattr(deploy, "choose", lambda *args: chosen)
     monkeypatch.setattr(deploy, "reference", lambda *args: None)
-    monkeypatch.setattr("pnag_tf.rounds.confirmed", lambda proposals, records: proposals)
+    monkeypatch.setattr("pnag_tf.search.rounds.confirmed", lambda proposals, records: proposals)
     monkeypatch.setattr(Run, "latency_table", lambda self: None)
 
     def start(*kinds):
