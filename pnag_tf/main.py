@@ -45,7 +45,7 @@ flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
-flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
+flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}, {stages.BEST_RECORD}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
 flags.DEFINE_integer("rounds", None, "active rounds: propose, measure, correct; the preset's by default", lower_bound=0)
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
@@ -115,7 +115,7 @@ def _config():
       UserError: a flag's value cannot be used.
     """
     config = presets.preset(FLAGS.preset, FLAGS.shrinking)
-    _choose("method", FLAGS.method, ("pnag", *stages.METHODS))
+    _choose("method", FLAGS.method, ("pnag", *stages.METHODS, stages.BEST_RECORD))
     device = _choose("device", FLAGS.device, DEVICES)
     images = dataclasses.replace(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir

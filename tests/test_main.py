@@ -96,7 +96,8 @@ def test_search_on_records_repeats_under_a_seed_and_refuses_another(records_file
         written.append((tmp_path / name / "eval/pnag.csv").read_text())
     assert written[0] == written[1]
     header, *rows = written[0].splitlines()
-    assert header == "method,budget_ms,arch,predicted_top1,predicted_latency_ms" and len(rows) == 2
+    assert header == "method,budget_ms,arch,predicted_top1,predicted_latency_ms,found_by" and len(rows) == 2
+    assert all(row.endswith(",pnag") for row in rows)
     assert _run(seed=5) == 2
     assert "made with other settings: seed is 0 there and 5 here" in capsys.readouterr().err
 
@@ -123,8 +124,11 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/*/*.npz")}
     assert len(made) == 3
     assert _run(**flags, budgets=["2.2", "2.7", "99"]) == 0
-    for method in stages.METHODS:
+    for method in (*stages.METHODS, stages.BEST_RECORD):
         assert _run(**flags, budgets=["3"], method=method) == 0
+    (best,) = files.read_csv(tmp_path / "run/eval/best_record.csv")
+    table = records.read(records_file, presets.preset("tiny").space)
+    assert best["predicted_top1"] == f"{table.top1[table.latency_ms <= 3].max():.4f}"
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert len((tmp_path / "run/eval/pnag.csv").read_text().splitlines()) == 4
     assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in stages.METHODS)
@@ -163,14 +167,14 @@ def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_p
     assert _run(**flags, stage="compare") == 0
     shown = capsys.readouterr().out
     rows = {row["network"]: row for row in files.read_csv(tmp_path / "run/compare/cpu.csv", compare.COLUMNS)}
-    for name in ("pnag-3", "evo-3", "nas_mo-3", "ofa_mo-3", "random-3", "fbnet-a"):
+    for name in ("pnag-3", "evo-3", "nas_mo-3", "ofa_mo-3", "random-3", "best_record-3", "fbnet-a"):
         assert float(rows[name]["latency_ms"]) > 0 and name in shown
     assert float(rows["pnag-3"]["search_s"]) > float(rows["random-3"]["search_s"])
     assert rows["PONAS-C"]["published_top1"] == "0.752" and not rows["PONAS-C"]["latency_ms"]
     assert not (tmp_path / "run/compare/cpu.parts").exists()
     assert _run(stage="report") == 0
     page = (tmp_path / "run/report/index.html").read_text()
-    assert page.count('class="chooser"') == 5 and "fbnet-a" in page
+    assert page.count('class="chooser"') == 6 and "fbnet-a" in page
 
 
 MEASURE = """
@@ -191,10 +195,15 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     grown = (tmp_path / "run/records.csv").read_text().splitlines()
     assert 121 < len(grown) <= 121 + 2000 and grown[-1].endswith(",0.900000,1.5")
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
-    assert rows[1].endswith(",0.9900,1.5")  # the one measured best
+    row = files.read_csv(tmp_path / "run/eval/pnag.csv")[0]  # the one measured best
+    assert (row["predicted_top1"], row["predicted_latency_ms"]) == ("0.9900", "1.5")
+    assert row["found_by"] in ("pnag", "rounds")
+    assert files.read_json(tmp_path / "run/seconds.json")["rounds"] > 0
     assert _run(measure_command="false") == 0  # the round is over: nothing is measured again
     assert _run(rounds=0, measure_command="") == 0  # and what it measured is still known
     assert (tmp_path / "run/eval/pnag.csv").read_text().splitlines() == rows
+    assert _run(method="best_record") == 0  # of the records that came before the rounds
+    assert all(row["predicted_top1"] != "0.9900" for row in files.read_csv(tmp_path / "run/eval/best_record.csv"))
 
 
 def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):

@@ -23,7 +23,7 @@ from pnag_tf.zoo import counting, published
 
 MEASURED = ("latency_ms", "latency_p5_ms", "latency_p95_ms", "test_top1", "test_top5", "params", "madds", "search_s")
 PUBLISHED = ("latency_ms", "top1", "top5", "params_m", "madds_m", "search_gpu_days", "source")
-COLUMNS = ("network", "method", "budget_ms", *MEASURED, *(f"published_{name}" for name in PUBLISHED))
+COLUMNS = ("network", "method", "found_by", "budget_ms", *MEASURED, *(f"published_{name}" for name in PUBLISHED))
 PRINTED = ("network", "latency_ms", "test_top1", "params", "madds", "search_s")  # what fits a terminal, and ...
 PRINTED += ("published_latency_ms", "published_top1")
 
@@ -64,7 +64,7 @@ def of_zoo(names: Iterable[str], device: str, backbone: backbone_lib.Backbone) -
 def of_method(
     rows: Iterable[Mapping[str, str]], backbone: backbone_lib.Backbone, search_s: float | None
 ) -> list[Network]:
-    """The networks of `eval/<method>.csv`.
+    """The networks of `eval/<method>.csv`; a name says so where another than the method found the network.
 
     Args:
       search_s: seconds from the records to these architectures, where they are known.
@@ -72,11 +72,14 @@ def of_method(
     found = []
     for row in rows:
         arch = space_lib.Architecture.parse(row["arch"])
-        known = {name: row[name] for name in ("method", "budget_ms", "test_top1", "test_top5") if row.get(name)}
+        kept = ("method", "found_by", "budget_ms", "test_top1", "test_top5")
+        known = {name: row[name] for name in kept if row.get(name)}
         if search_s is not None:
             known["search_s"] = f"{search_s:.0f}"
         build = functools.partial(network.build, backbone, arch)
         name = f"{row['method']}-{row['budget_ms']}"
+        if row.get("found_by", row["method"]) != row["method"]:
+            name += f" (of the {row['found_by']})"
         found.append(Network(name, build, cost.params(backbone, arch), cost.madds(backbone, arch), known))
     return found
 

@@ -11,6 +11,7 @@ from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.search import proposals as search
 from pnag_tf.util import files
 
+BEST_RECORD = "best_record"  # no search: the best of the records that were measured before any round
 METHODS = {
     "evo": baselines.evo,
     "kt_bayesian": tuning.kt_bayesian,
@@ -37,14 +38,16 @@ class Deploying(searching.Searching):
         with self.timed(f"eval/{self.config.method}"):
             proposals = self._proposals(predictors, made)
         self._write_samples(proposals, predictors, made)
-        if self.has_supernet or (self.workdir / searching.ROUNDS).exists():
-            # What was measured before competes with the proposals.
+        own = {choices.tobytes() for found in proposals for choices in found.choices}
+        if self.config.method == "pnag" and (self.has_supernet or (self.workdir / searching.ROUNDS).exists()):
+            # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
             proposals = rounds.confirmed(proposals, self.records())
         if self.has_supernet:
             with self.timed(f"eval/{self.config.method}/deploy"):
                 rows, kinds = self._deploy(proposals)
         else:
             rows, kinds = [self.row(found.budget_ms, found, 0) for found in proposals], []
+        rows = [row | {"found_by": self._finder(row["arch"], own, predictors)} for row in rows]
         files.write_csv(self.workdir / "eval" / f"{self.config.method}.csv", rows, rows[0])
         tables = [(f"{self.config.method}: a network for each budget", rows)]
         return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
@@ -97,10 +100,20 @@ class Deploying(searching.Searching):
     ) -> list[candidates_lib.Candidates]:
         """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
         config, how, budgets_ms = self.config, self.config.eval, self.budgets_ms()
+        if config.method == BEST_RECORD:
+            return rounds.recorded(self.records()[: predictors.report["records"]], budgets_ms, deploy.FINALISTS)
         if made is not None:
             return search.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
         rng = np.random.default_rng([config.seed, 3])
         return METHODS[config.method](config.space, predictors, budgets_ms, rng, config)
+
+    def _finder(self, arch: str, own: set[bytes], predictors: predictor.Predictors) -> str:
+        """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
+        (choices,) = self.config.space.encode([arch])
+        if choices.tobytes() in own:
+            return self.config.method
+        drawn = self.records()[: predictors.report["records"]]
+        return "rounds" if drawn.lacks(choices[None])[0] else "records"
 
     def _write_samples(
         self,

@@ -87,13 +87,14 @@ class Searching(measuring.Measuring):
         table, predictors, made = self.records(), self.predictors(), self.generator()
         share = settings.measurements // settings.rounds
         for number in left:
-            budgets_ms = np.array(self.budgets_ms())
-            chosen = rounds.choose(made, predictors, table, budgets_ms, share, self.config.seed + number)
-            if len(chosen):
-                table = table.append(self.measured(chosen))
-                records_lib.write(self.workdir / "records.csv", table)
-            predictors = predictor.corrected(predictors, table)
-            predictors.save(self.workdir / "predictors")
+            with self.timed("rounds"):
+                budgets_ms = np.array(self.budgets_ms())
+                chosen = rounds.choose(made, predictors, table, budgets_ms, share, self.config.seed + number)
+                if len(chosen):
+                    table = table.append(self.measured(chosen))
+                    records_lib.write(self.workdir / "records.csv", table)
+                predictors = predictor.corrected(predictors, table)
+                predictors.save(self.workdir / "predictors")
             if number + 1 == settings.rounds:
                 for name in ("evaluator", "generator"):
                     shutil.rmtree(self.workdir / name, ignore_errors=True)  # gone after a crash at this very place

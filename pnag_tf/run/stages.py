@@ -13,7 +13,7 @@ from pnag_tf.run import deploying, status, studying
 
 NAMES = ("supernet", "latency_table", "records", "predictors", "evaluator", "generator", "eval")  # the road ...
 NAMES += ("finetune", "tune", "ablation", "compare", "figures", "report", "status")  # ... and what stands beside it
-METHODS = deploying.METHODS
+METHODS, BEST_RECORD = deploying.METHODS, deploying.BEST_RECORD
 look = status.look
 
 

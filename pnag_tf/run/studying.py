@@ -10,12 +10,12 @@ import shutil
 import numpy as np
 
 from pnag_tf import figures, tuning, zoo
-from pnag_tf.run import compare, finetuning, measuring, report, workdir
+from pnag_tf.run import compare, deploying, finetuning, measuring, report, searching, workdir
 from pnag_tf.search import ablation
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import files
 
-COMPARED = ("pnag", "evo", "nas_mo", "ofa_mo", "random")
+COMPARED = ("pnag", "evo", "nas_mo", "ofa_mo", "random", deploying.BEST_RECORD)
 
 
 class Studying(finetuning.Finetuning):
@@ -87,9 +87,15 @@ class Studying(finetuning.Finetuning):
         return files.read_csv(path, ("method", "budget_ms", "arch"))
 
     def _search_seconds(self, method: str) -> float | None:
-        """What a method took from the records to its architectures, the predictors included."""
-        seconds = self.seconds()
-        parts = ["predictors", f"eval/{method}"] + (["evaluator", "generator"] if method == "pnag" else [])
+        """What a method took from the records to its architectures, the predictors included.
+
+        Rounds count, measurements and all, for every method that asks the predictors, which they correct.
+        """
+        seconds, parts = self.seconds(), [f"eval/{method}"]
+        if method != deploying.BEST_RECORD:
+            parts += ["predictors"] + ["rounds"] * (self.workdir / searching.ROUNDS).exists()
+        if method == "pnag":
+            parts += ["evaluator", "generator"]
         return sum(seconds[part] for part in parts) if set(parts) <= seconds.keys() else None
 
     def report(self) -> list[tuple[str, list[dict]]]:

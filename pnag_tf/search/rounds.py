@@ -6,7 +6,7 @@ import csv
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -126,6 +126,17 @@ def best_measured(records: records_lib.Records, budget_ms: float, count: int) ->
     """The most accurate records within a budget, the best first; empty when none keeps it."""
     inside = np.flatnonzero(records.latency_ms <= budget_ms)
     return records[inside[np.argsort(-records.top1[inside], kind="stable")[:count]]]
+
+
+def recorded(records: records_lib.Records, budgets_ms: Iterable[float], count: int) -> list[candidates.Candidates]:
+    """The best `count` records within each budget as candidates; the fastest one alone where none keeps it."""
+    found = []
+    for budget_ms in budgets_ms:
+        best = best_measured(records, budget_ms, count)
+        if not len(best):
+            best = records[[int(np.argmin(records.latency_ms))]]
+        found.append(candidates.Candidates(float(budget_ms), best.choices, best.top1, best.latency_ms))
+    return found
 
 
 def confirmed(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:

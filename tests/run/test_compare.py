@@ -67,6 +67,13 @@ def test_measured_and_published_numbers_do_not_mix(rows):
     assert pnag["published_source"] == "supplement, Table 2"
 
 
+def test_a_network_that_the_method_did_not_find_says_so(found, backbone):
+    own, other = found[1] | {"found_by": "pnag"}, found[1] | {"found_by": "records"}
+    networks = compare.of_method([own, other], backbone, None)
+    assert [each.name for each in networks] == ["pnag-5", "pnag-5 (of the records)"]
+    assert networks[1].known["found_by"] == "records"
+
+
 def test_a_latency_printed_for_another_device_is_left_out(backbone, device):
     (known,) = compare.of_zoo(["fbnet-c"], "gpu", published.ARCHITECTURES["pnag-cpu-30"].backbone(64))
     printed = published.rows_of("fbnet-c")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pnag_tf import config, recipes
-from pnag_tf.search import candidates, records, reinforce, rounds
+from pnag_tf.search import baselines, candidates, records, reinforce, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.util import files
 
@@ -112,6 +112,44 @@ def test_measured_comes_before_predicted_unless_that_promises_more(predictors, g
     assert rounds.confirmed([over], table)[0].top1[0] == best
     (nothing,) = rounds.confirmed([dataclasses.replace(proposal, budget_ms=0.1)], table)
     np.testing.assert_array_equal(nothing.choices, proposal.choices)
+
+
+def test_pnag_and_evo_end_near_the_best_of_a_table_whose_truth_is_known(space, predictors, generator, truth):
+    """Regret in true top-1 to an evolution on the truth itself: PNAG's is small, and no larger than EVO's by much."""
+    budgets_ms, rng = generator.budgets_ms, np.random.default_rng(0)
+    pool = space.sample(rng, 20_000)
+    for _ in range(20):
+        top1, latency_ms = truth(pool)
+        best = [np.where(latency_ms <= b, top1, -latency_ms).argsort()[-200:] for b in budgets_ms]
+        parents = pool[np.concatenate(best)]
+        pool = np.unique(np.concatenate([parents, space.mutate(rng, np.repeat(parents, 5, 0), 0.1)]), axis=0)
+    top1, latency_ms = truth(pool)
+    known = np.array([top1[latency_ms <= b].max() for b in budgets_ms])
+    whole = config.Config("tiny", generator=recipes.SEARCH["tiny"][2], eval=recipes.SEARCH["tiny"][3])
+    searches = {
+        "pnag": search.propose(generator, predictors, budgets_ms, 300, 0, refinement=10),
+        "evo": baselines.evo(space, predictors, budgets_ms, np.random.default_rng(0), whole),
+    }
+    regret = {}
+    for method, found in searches.items():
+        top1, latency_ms = truth(np.stack([proposal.choices[0] for proposal in found]))
+        assert (latency_ms <= 1.005 * budgets_ms).all()
+        regret[method] = np.mean(known - top1)
+    assert regret["pnag"] < 0.005 and regret["pnag"] < regret["evo"] + 0.002
+
+
+def test_rounds_choose_without_a_generator(predictors, table):
+    budgets_ms = search.training_budgets(table, 3)
+    chosen = rounds.choose(None, predictors, table, budgets_ms, 30, seed=0, generations=5)
+    assert 0 < len(chosen) <= 30 and table.lacks(chosen).all()
+
+
+def test_recorded_are_the_best_within_each_budget_or_the_fastest(table):
+    found, nothing = rounds.recorded(table, [7.0, 0.1], 3)
+    inside = table.latency_ms <= 7.0
+    np.testing.assert_allclose(found.top1, np.sort(table.top1[inside])[::-1][:3])
+    assert (found.latency_ms <= 7.0).all() and found.budget_ms == 7.0
+    assert len(nothing) == 1 and nothing.latency_ms[0] == table.latency_ms.min()
 
 
 # ---- the measuring command -----------------------------------------------------------------------------------------
