@@ -170,6 +170,7 @@ class Finetune:
     epochs: int = 75
     learning_rate: float = 0.02  # SGD with momentum, cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
+    archs: str = ""  # CSV with columns budget_ms and arch, as another run's eval/pnag.csv; empty = what `eval` chose
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,6 +55,7 @@ flags.DEFINE_float(
     "images_gib", config_lib.Memory().images_gib, "decoded images that may be held in memory; more are streamed", 0.0
 )
 flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
+flags.DEFINE_string("archs", "", "... of these instead of the run's own: a CSV budget_ms,arch such as eval/pnag.csv")
 flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
 flags.DEFINE_enum(
     "strategy", "none", distribution.STRATEGIES, "what trains: this process, all GPUs here, or those of TF_CONFIG"
@@ -135,6 +136,8 @@ def _config():
         space, backbone = ofa.describe(FLAGS.supernet)
         if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
             images = dataclasses.replace(images, class_subset=0)
+    if FLAGS.archs and FLAGS.stage != "finetune":
+        raise files.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
     if not FLAGS.records:
         classes = data.describe(images, FLAGS.seed).classes
         if FLAGS.supernet and classes != backbone.classes:
@@ -144,7 +147,8 @@ def _config():
         backbone = dataclasses.replace(backbone, classes=classes)
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
-    finetune = dataclasses.replace(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs)
+    epochs = FLAGS.epochs or config.finetune.epochs
+    finetune = dataclasses.replace(config.finetune, epochs=epochs, archs=FLAGS.archs)
     return dataclasses.replace(
         config,
         data=images,

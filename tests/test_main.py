@@ -1,5 +1,6 @@
 """The command line: what the user gets wrong is one line and exit code 2, and nothing is written."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -10,6 +11,7 @@ from absl.testing import flagsaver
 from pnag_tf import main, presets, zoo
 from pnag_tf.run import compare, stages
 from pnag_tf.search import ablation, baselines, records
+from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.util import files
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
@@ -47,6 +49,7 @@ def _write_png(path, level):
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
         ({"supernet": "nowhere.keras"}, "nowhere.keras"),
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
+        ({"archs": "a.csv"}, "--archs: expected --stage=finetune, found eval"),
         ({"device": "tpu"}, "--device=tpu; choose from cpu, gpu, mobile"),
     ],
 )
@@ -220,3 +223,43 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
     assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
     assert not (tmp_path / "run/supernet").exists()
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "archs.csv: No such file"),
+        ("arch\n", "expected a column budget_ms, found arch"),
+        ("budget_ms,arch\n", "expected at least one architecture, found none"),
+        (f'budget_ms,arch\n30,"{ARCH}"\n', "row 1: architecture"),
+        (f'budget_ms,arch\n30,"{ARCH}"\n', "has 5 units; this space has 2"),
+        ('budget_ms,arch\nsoon,"SMALLEST"\n', "row 1: could not convert string to float"),
+        ('budget_ms,arch\n-1,"SMALLEST"\n', "row 1: expected milliseconds in budget_ms, found '-1'"),
+    ],
+)
+def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supernet, image_folder, tmp_path, capsys):
+    """Before anything is measured or trained."""
+    _save_with_classes(supernet, tmp_path / "given.keras", 2)
+    if content is not None:
+        smallest = str(supernet.space.decode(supernet.space.smallest())[0])
+        (tmp_path / "archs.csv").write_text(content.replace("SMALLEST", smallest))
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    flags |= {"supernet": str(tmp_path / "given.keras"), "archs": str(tmp_path / "archs.csv")}
+    assert _run(**flags, workdir=str(tmp_path / "run")) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not list(tmp_path.glob("run/*/*"))
+
+
+def test_weights_to_fine_tune_that_do_not_know_the_images(supernet, image_folder, tmp_path, capsys):
+    _save_with_classes(supernet, tmp_path / "given.keras", 3)
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    flags |= {"supernet": str(tmp_path / "given.keras"), "archs": "archs.csv", "workdir": str(tmp_path / "run")}
+    assert _run(**flags) == 2
+    assert "tells 3 classes apart; the images have 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def _save_with_classes(like, path, classes):
+    backbone = dataclasses.replace(like.backbone, classes=classes)
+    supernet_lib.Supernet(like.space, backbone).save(path)

@@ -33,6 +33,9 @@ def train(
 ) -> tuple[keras.Model, list[dict]]:
     """Trains a network and returns it as it was after its best epoch; called again after a crash, it goes on.
 
+    The history is written behind the best network of its last epoch: once it has all epochs, both are final, and a
+    further call only reads them.
+
     With an average over steps (`Finetune.ema`), the averaged weights are what is judged and kept.
 
     Args:
@@ -50,6 +53,10 @@ def train(
     settings, batch = config.finetune, config.data.batch_size
     steps = splits.steps_per_epoch(batch)
     history = _numbers(files.rows_left(folder / HISTORY))
+    kept = distribution.written(folder / STATE)
+    if len(history) > settings.epochs and (folder / BEST).exists():
+        kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
+        return keras.models.load_model(folder / BEST, compile=False), history
     if not (folder / BEST).exists():
         _keep(start(), distribution.written(folder / BEST))
         history = []
@@ -69,7 +76,6 @@ def train(
         network.load_weights(folder / STATE)
     done = int(network.optimizer.iterations.value.numpy()) // steps
     history = history[: done + 1]
-    kept = distribution.written(folder / STATE)
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     callbacks += [_Best(kept.parent, history, log), _State(kept)]
     if progress:

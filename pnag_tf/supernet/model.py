@@ -38,7 +38,11 @@ class Supernet(keras.Model):
 
     Batch norm statistics are one array, float32 [2, channels]: means and variances of all batch norms one after the
     other, in network order. `forward` takes them as an argument, so a subnet's own statistics are data like its
-    choices; the moving ones belong to the largest network and are what `call` uses.
+    choices. The moving ones are what `call` uses without training. In training every subnet that goes through `call`
+    moves them, in the channels and layers that it has: they are the largest network's only while no other is drawn,
+    as in the first phase of progressive shrinking, and later a mixture that is right for none. Nothing recalibrates
+    them. They serve the teacher, which is the network of such a first phase; whatever measures or extracts a subnet
+    takes statistics of its own, from `subnet.Subnets.statistics`.
 
     Activations have the type of the images: with bfloat16 ones it computes in mixed precision, where weights,
     statistics and everything behind the pooling stay float32.

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
+from pnag_tf.run import stages
 from pnag_tf.space import network
 from pnag_tf.supernet import finetune
 from pnag_tf.util import files, scalars
@@ -71,6 +73,63 @@ def test_a_killed_training_goes_on_to_the_same_result(whole, start, config, spli
     for weight, other in zip(resumed.weights, expected.weights, strict=True):
         np.testing.assert_allclose(weight, other, atol=1e-5)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best.keras", "history.csv"]
+
+
+def _contents(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def _forbidden(*_):
+    raise AssertionError("a finished network was touched")
+
+
+def test_a_finished_network_is_loaded_and_not_trained_again(whole, start, config, splits, tmp_path):
+    _, history = finetune.train(start, config, splits, tmp_path, progress=False)
+    before = _contents(tmp_path)
+    again, told = finetune.train(_forbidden, config, splits, tmp_path, progress=False, log=_forbidden)
+    assert _contents(tmp_path) == before
+    np.testing.assert_equal(told, history)
+    for weight, other in zip(again.weights, whole[0].weights, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-5)
+
+
+def test_killed_behind_the_last_epoch_it_is_finished(start, config, splits, tmp_path):
+    """The state of the epoch before lies there still."""
+
+    def log(step, values):
+        if step == config.finetune.epochs:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(start, config, splits, tmp_path, progress=False, log=log)
+    before = _contents(tmp_path)
+    assert before.pop(finetune.STATE)
+    finetune.train(_forbidden, config, splits, tmp_path, progress=False, log=_forbidden)
+    assert _contents(tmp_path) == before
+
+
+def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, config, splits, tmp_path):
+    short = dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=1))
+    run = stages.Run(short, tmp_path / "run")
+    run.splits, run.subnets = splits, types.SimpleNamespace(extract=lambda choices: start())
+    archs = [str(arch) for arch in run.config.space.decode(run.config.space.sample(np.random.default_rng(0), 3))]
+    logs = iter([scalars.nowhere, scalars.nowhere, _interrupt])
+    run.log = lambda stage: next(logs)
+    with pytest.raises(KeyboardInterrupt):
+        for arch in archs:
+            run._trained(arch)
+    known = {folder: _contents(folder) for folder in (tmp_path / "run/finetune").iterdir()}
+    finished = {folder: held for folder, held in known.items() if finetune.STATE not in held}
+    assert len(known) == 3 and len(finished) == 2
+    run.subnets.extract = _forbidden
+    logs = iter([_forbidden, _forbidden, scalars.nowhere])
+    for arch in archs:
+        assert [row["epoch"] for row in run._trained(arch)[1]] == [0, 1]
+    assert {folder: _contents(folder) for folder in finished} == finished
+
+
+def _interrupt(step, values):
+    raise KeyboardInterrupt
 
 
 def test_mixed_precision_learns_and_leaves_a_float32_network(whole, start, config, splits, tmp_path):
