@@ -10,8 +10,9 @@ import time
 
 import numpy as np
 
-from pnag_tf import config, evaluator, generator, reinforce
-from pnag_tf import space as space_lib
+from pnag_tf import config
+from pnag_tf.search import evaluator, generator, reinforce
+from pnag_tf.space import space as space_lib
 
 
 def main():

@@ -15,7 +15,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf import config, data, files
+from pnag_tf import config, data
+from pnag_tf.util import files
 
 
 def photograph(rng: np.random.Generator, height: int, width: int) -> bytes:

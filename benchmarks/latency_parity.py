@@ -10,10 +10,11 @@ import argparse
 import os
 import sys
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import cost, export, network, zoo
-from pnag_tf import space as space_lib
-from pnag_tf.devices import host
+from pnag_tf import zoo
+from pnag_tf.latency import export, host
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import cost, network
+from pnag_tf.space import space as space_lib
 from pnag_tf.zoo import counting
 
 # 24 wide: 3x3, ratios 4 and 3; 40: 5x5, ratio 3; 80: 3x3, ratios 6, 2.5, 2.3 and 2.3; 112: 3x3, ratio 6; 160: 5x5 and

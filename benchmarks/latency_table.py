@@ -15,10 +15,12 @@ import time
 
 import numpy as np
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import config, latency_table, pareto
-from pnag_tf import space as space_lib
-from pnag_tf.devices import host
+from pnag_tf import config
+from pnag_tf.latency import host
+from pnag_tf.latency import table as latency_table
+from pnag_tf.search import pareto
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
 
 BACKBONES = {
     "width 1.0, 224 px": backbone_lib.Backbone(),

@@ -13,8 +13,10 @@ import time
 import numpy as np
 import search as search_benchmark
 
-from pnag_tf import config, predictor, recipes, records, reinforce, search
-from pnag_tf import space as space_lib
+from pnag_tf import config, recipes
+from pnag_tf.search import predictor, records, reinforce
+from pnag_tf.search import proposals as search
+from pnag_tf.space import space as space_lib
 
 PAPER_EVALUATOR, PAPER_GENERATOR = config.Evaluator(), config.Generator()
 EVALUATOR = {
@@ -57,7 +59,7 @@ def main():
     rows |= {name: (reverted(evaluating, PAPER_EVALUATOR, keys), generating) for name, keys in EVALUATOR.items()}
     rows |= {name: (evaluating, reverted(generating, PAPER_GENERATOR, keys)) for name, keys in GENERATOR.items()}
     rows["the paper's evaluator"] = (dataclasses.replace(PAPER_EVALUATOR, epochs=evaluating.epochs), generating)
-    trained_ms = search.training_budgets(table, generating.budgets)
+    trained_ms = search.training_budgets(table, generating)
     judges = {}
     print(f"{'':36s} top-1, %  regret  within  entropy  seconds")
     for name, (ranking, policy) in rows.items():

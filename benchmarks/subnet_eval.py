@@ -14,11 +14,11 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import space as space_lib
-from pnag_tf import subnet
-from pnag_tf import supernet as supernet_lib
-from pnag_tf.devices import host
+from pnag_tf.latency import host
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
+from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import subnet
 
 # resolution -> (width, classes, batch, images that recalibrate, images that judge); the demo's, and the paper's recipe
 # with a tenth of its images.

@@ -17,11 +17,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import config, shrinking
-from pnag_tf import space as space_lib
-from pnag_tf import supernet as supernet_lib
-from pnag_tf.devices import host
+from pnag_tf import config
+from pnag_tf.latency import host
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
+from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import shrinking
 
 
 def timed(function, choices) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import space as space_lib
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +92,7 @@ class Phone:
 class Predictors:
     """Accuracy and latency regressors on the records."""
 
+    model: str = "blend"  # 'mlp' (section E: a network each) or 'blend' (ridge regressions and an ensemble)
     members: int = 4  # networks of the accuracy ensemble
     hidden: int = 128
     layers: int = 3  # hidden layers
@@ -129,6 +130,7 @@ class Generator:
     """The generator f(B; θ) and its policy gradient (section A)."""
 
     budgets: int = 10  # K, evenly over the latency range
+    first_budget: float = 0.5  # of a step that the first of them lies above the range's lower end
     samples: int = 1  # N per budget and iteration
     budget_embedding: int = 64  # the tokens' embeddings have the same size: both are added
     hidden: int = 64  # LSTM units
@@ -168,6 +170,18 @@ class Finetune:
     epochs: int = 75
     learning_rate: float = 0.02  # SGD with momentum, cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
+    archs: str = ""  # CSV with columns budget_ms and arch, as another run's eval/pnag.csv; empty = what `eval` chose
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """How much a process may hold; what is measured does not depend on it."""
+
+    images_gib: float = 2.0  # decoded validation images, as uint8, and as much for calibration; more are streamed
+
+    @property
+    def held_bytes(self) -> int:
+        return int(self.images_gib * 2**30)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +220,7 @@ class Config:
     eval: Eval = Eval()
     finetune: Finetune = Finetune()
     tune: Tune = Tune()
+    memory: Memory = Memory()
     ray: Ray = Ray()
     device: str = "cpu"
     method: str = "pnag"

@@ -9,7 +9,7 @@ import sys
 
 from absl import app, flags, logging
 
-from pnag_tf import files, terminal
+from pnag_tf.util import files, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
@@ -19,7 +19,10 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
         tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, distribution, export, ofa, presets, stages, tuning
+from pnag_tf import data, presets, tuning
+from pnag_tf.latency import export
+from pnag_tf.run import stages
+from pnag_tf.supernet import distribution, ofa
 
 DEVICES = ("cpu", "gpu", "mobile")
 TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read
@@ -42,13 +45,17 @@ flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
-flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}")
+flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}, {stages.BEST_RECORD}")
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
-flags.DEFINE_integer("rounds", 0, "active rounds: propose, measure, correct")
+flags.DEFINE_integer("rounds", None, "active rounds: propose, measure, correct; the preset's by default", lower_bound=0)
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
 flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (this machine's cluster) or host:port")
 flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or four cores", lower_bound=0)
+flags.DEFINE_float(
+    "images_gib", config_lib.Memory().images_gib, "decoded images that may be held in memory; more are streamed", 0.0
+)
 flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
+flags.DEFINE_string("archs", "", "... of these instead of the run's own: a CSV budget_ms,arch such as eval/pnag.csv")
 flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
 flags.DEFINE_enum(
     "strategy", "none", distribution.STRATEGIES, "what trains: this process, all GPUs here, or those of TF_CONFIG"
@@ -109,7 +116,7 @@ def _config():
       UserError: a flag's value cannot be used.
     """
     config = presets.preset(FLAGS.preset, FLAGS.shrinking)
-    _choose("method", FLAGS.method, ("pnag", *stages.METHODS))
+    _choose("method", FLAGS.method, ("pnag", *stages.METHODS, stages.BEST_RECORD))
     device = _choose("device", FLAGS.device, DEVICES)
     images = dataclasses.replace(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
@@ -129,6 +136,8 @@ def _config():
         space, backbone = ofa.describe(FLAGS.supernet)
         if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
             images = dataclasses.replace(images, class_subset=0)
+    if FLAGS.archs and FLAGS.stage != "finetune":
+        raise files.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
     if not FLAGS.records:
         classes = data.describe(images, FLAGS.seed).classes
         if FLAGS.supernet and classes != backbone.classes:
@@ -138,7 +147,8 @@ def _config():
         backbone = dataclasses.replace(backbone, classes=classes)
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
-    finetune = dataclasses.replace(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs)
+    epochs = FLAGS.epochs or config.finetune.epochs
+    finetune = dataclasses.replace(config.finetune, epochs=epochs, archs=FLAGS.archs)
     return dataclasses.replace(
         config,
         data=images,
@@ -148,12 +158,13 @@ def _config():
         backbone=backbone,
         eval=dataclasses.replace(
             config.eval,
-            budgets=tuple(_budget(text) for text in FLAGS.budgets),
+            budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
             quantize=_kinds(),
-            rounds=FLAGS.rounds,
+            rounds=_rounds(config.eval),
             measure_command=FLAGS.measure_command,
         ),
         finetune=finetune,
+        memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
         device=device,
         method=FLAGS.method,
@@ -170,6 +181,13 @@ def _budget(text: str) -> float:
     if not 0 < budget_ms < float("inf"):
         raise files.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
     return budget_ms
+
+
+def _rounds(settings: config_lib.Eval) -> int:
+    """Those asked for; else the preset's, where there is something to measure with."""
+    if FLAGS.rounds is not None:
+        return FLAGS.rounds
+    return settings.rounds if FLAGS.measure_command or not FLAGS.records else 0
 
 
 def _kinds() -> tuple[str, ...]:

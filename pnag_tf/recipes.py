@@ -33,7 +33,12 @@ _POLICY = {
 _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1e-2}
 
 SEARCH: dict[str, tuple[config.Predictors, config.Evaluator, config.Generator, config.Eval]] = {
-    "paper": (config.Predictors(members=1, hidden=400), config.Evaluator(), config.Generator(), config.Eval()),
+    "paper": (
+        config.Predictors(model="mlp", members=1, hidden=400),
+        config.Evaluator(),
+        config.Generator(first_budget=0.0),
+        config.Eval(),
+    ),
     "search": (
         config.Predictors(**_ENSEMBLE, epochs=30, held_out=0.03),
         config.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000, held_out=0.03),

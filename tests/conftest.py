@@ -8,12 +8,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-from pnag_tf import backbone as backbone_lib
-from pnag_tf import predictor as predictor_lib
 from pnag_tf import recipes
-from pnag_tf import records as records_lib
-from pnag_tf import search as search_lib
-from pnag_tf import space as space_lib
+from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.search import proposals as search_lib
+from pnag_tf.search import records as records_lib
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def supernet(space, backbone):
     """A supernet with everything that starts as zero or one moved off it, so that a forgotten weight shows."""
     import numpy as np
 
-    from pnag_tf import supernet as supernet_lib
+    from pnag_tf.supernet import model as supernet_lib
 
     net = supernet_lib.Supernet(space, backbone)
     rng = np.random.default_rng(0)
@@ -76,7 +76,7 @@ def subnets(supernet):
     import numpy as np
     import tensorflow as tf
 
-    from pnag_tf import subnet
+    from pnag_tf.supernet import subnet
 
     resolution = supernet.backbone.resolution
     images = np.random.default_rng(1).normal(size=(2, 24, resolution, resolution, 3)).astype("float32")
@@ -137,5 +137,5 @@ def predictors(table):
 @pytest.fixture(scope="session")
 def trained(table, predictors):
     """(evaluator, history) of `table` by the recipe of preset tiny."""
-    budgets_ms = search_lib.training_budgets(table, 3)
+    budgets_ms = search_lib.training_budgets(table, recipes.SEARCH["tiny"][2])
     return search_lib.train_evaluator(table, predictors, recipes.SEARCH["tiny"][1], budgets_ms, seed=0)

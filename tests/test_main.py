@@ -1,5 +1,6 @@
 """The command line: what the user gets wrong is one line and exit code 2, and nothing is written."""
 
+import dataclasses
 import sys
 
 import numpy as np
@@ -7,7 +8,11 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from pnag_tf import ablation, baselines, compare, files, main, presets, records, stages, zoo
+from pnag_tf import main, presets, zoo
+from pnag_tf.run import compare, stages
+from pnag_tf.search import ablation, baselines, records
+from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.util import files
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
 
@@ -44,6 +49,7 @@ def _write_png(path, level):
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
         ({"supernet": "nowhere.keras"}, "nowhere.keras"),
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
+        ({"archs": "a.csv"}, "--archs: expected --stage=finetune, found eval"),
         ({"device": "tpu"}, "--device=tpu; choose from cpu, gpu, mobile"),
     ],
 )
@@ -93,7 +99,8 @@ def test_search_on_records_repeats_under_a_seed_and_refuses_another(records_file
         written.append((tmp_path / name / "eval/pnag.csv").read_text())
     assert written[0] == written[1]
     header, *rows = written[0].splitlines()
-    assert header == "method,budget_ms,arch,predicted_top1,predicted_latency_ms" and len(rows) == 2
+    assert header == "method,budget_ms,arch,predicted_top1,predicted_latency_ms,found_by" and len(rows) == 2
+    assert all(row.endswith(",pnag") for row in rows)
     assert _run(seed=5) == 2
     assert "made with other settings: seed is 0 there and 5 here" in capsys.readouterr().err
 
@@ -120,8 +127,11 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/*/*.npz")}
     assert len(made) == 3
     assert _run(**flags, budgets=["2.2", "2.7", "99"]) == 0
-    for method in stages.METHODS:
+    for method in (*stages.METHODS, stages.BEST_RECORD):
         assert _run(**flags, budgets=["3"], method=method) == 0
+    (best,) = files.read_csv(tmp_path / "run/eval/best_record.csv")
+    table = records.read(records_file, presets.preset("tiny").space)
+    assert best["predicted_top1"] == f"{table.top1[table.latency_ms <= 3].max():.4f}"
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert len((tmp_path / "run/eval/pnag.csv").read_text().splitlines()) == 4
     assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in stages.METHODS)
@@ -160,14 +170,14 @@ def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_p
     assert _run(**flags, stage="compare") == 0
     shown = capsys.readouterr().out
     rows = {row["network"]: row for row in files.read_csv(tmp_path / "run/compare/cpu.csv", compare.COLUMNS)}
-    for name in ("pnag-3", "evo-3", "nas_mo-3", "ofa_mo-3", "random-3", "fbnet-a"):
+    for name in ("pnag-3", "evo-3", "nas_mo-3", "ofa_mo-3", "random-3", "best_record-3", "fbnet-a"):
         assert float(rows[name]["latency_ms"]) > 0 and name in shown
     assert float(rows["pnag-3"]["search_s"]) > float(rows["random-3"]["search_s"])
     assert rows["PONAS-C"]["published_top1"] == "0.752" and not rows["PONAS-C"]["latency_ms"]
     assert not (tmp_path / "run/compare/cpu.parts").exists()
     assert _run(stage="report") == 0
     page = (tmp_path / "run/report/index.html").read_text()
-    assert page.count('class="chooser"') == 5 and "fbnet-a" in page
+    assert page.count('class="chooser"') == 6 and "fbnet-a" in page
 
 
 MEASURE = """
@@ -188,10 +198,15 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     grown = (tmp_path / "run/records.csv").read_text().splitlines()
     assert 121 < len(grown) <= 121 + 2000 and grown[-1].endswith(",0.900000,1.5")
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
-    assert rows[1].endswith(",0.9900,1.5")  # the one measured best
+    row = files.read_csv(tmp_path / "run/eval/pnag.csv")[0]  # the one measured best
+    assert (row["predicted_top1"], row["predicted_latency_ms"]) == ("0.9900", "1.5")
+    assert row["found_by"] in ("pnag", "rounds")
+    assert files.read_json(tmp_path / "run/seconds.json")["rounds"] > 0
     assert _run(measure_command="false") == 0  # the round is over: nothing is measured again
     assert _run(rounds=0, measure_command="") == 0  # and what it measured is still known
     assert (tmp_path / "run/eval/pnag.csv").read_text().splitlines() == rows
+    assert _run(method="best_record") == 0  # of the records that came before the rounds
+    assert all(row["predicted_top1"] != "0.9900" for row in files.read_csv(tmp_path / "run/eval/best_record.csv"))
 
 
 def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):
@@ -208,3 +223,43 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
     assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
     assert not (tmp_path / "run/supernet").exists()
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "archs.csv: No such file"),
+        ("arch\n", "expected a column budget_ms, found arch"),
+        ("budget_ms,arch\n", "expected at least one architecture, found none"),
+        (f'budget_ms,arch\n30,"{ARCH}"\n', "row 1: architecture"),
+        (f'budget_ms,arch\n30,"{ARCH}"\n', "has 5 units; this space has 2"),
+        ('budget_ms,arch\nsoon,"SMALLEST"\n', "row 1: could not convert string to float"),
+        ('budget_ms,arch\n-1,"SMALLEST"\n', "row 1: expected milliseconds in budget_ms, found '-1'"),
+    ],
+)
+def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supernet, image_folder, tmp_path, capsys):
+    """Before anything is measured or trained."""
+    _save_with_classes(supernet, tmp_path / "given.keras", 2)
+    if content is not None:
+        smallest = str(supernet.space.decode(supernet.space.smallest())[0])
+        (tmp_path / "archs.csv").write_text(content.replace("SMALLEST", smallest))
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    flags |= {"supernet": str(tmp_path / "given.keras"), "archs": str(tmp_path / "archs.csv")}
+    assert _run(**flags, workdir=str(tmp_path / "run")) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("error: ") and error.count("\n") == 1
+    assert not list(tmp_path.glob("run/*/*"))
+
+
+def test_weights_to_fine_tune_that_do_not_know_the_images(supernet, image_folder, tmp_path, capsys):
+    _save_with_classes(supernet, tmp_path / "given.keras", 3)
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    flags |= {"supernet": str(tmp_path / "given.keras"), "archs": "archs.csv", "workdir": str(tmp_path / "run")}
+    assert _run(**flags) == 2
+    assert "tells 3 classes apart; the images have 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def _save_with_classes(like, path, classes):
+    backbone = dataclasses.replace(like.backbone, classes=classes)
+    supernet_lib.Supernet(like.space, backbone).save(path)

@@ -14,4 +14,4 @@ if [ ! -x "$python" ]; then
     exit 2
   }
 fi
-PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m pnag_tf.devices.bench_android "$@"
+PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} exec "$python" -m pnag_tf.latency.android.cli "$@"

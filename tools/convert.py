@@ -14,7 +14,7 @@ import sys
 
 from absl import app, flags
 
-from pnag_tf import terminal
+from pnag_tf.util import terminal
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios or a published one's name such as pnag-cpu-30")
@@ -34,7 +34,8 @@ def main(argv):
     if len(argv) > 1:
         sys.exit(terminal.fail(f"unexpected argument {argv[1]}", "convert"))
     with terminal.quiet():  # here, not at the top: TensorFlow takes seconds to import, and --help should not
-        from pnag_tf import export, files
+        from pnag_tf.latency import export
+        from pnag_tf.util import files
 
     try:
         with terminal.quiet():
@@ -56,7 +57,9 @@ def _model():
     """The Keras model that the flags name. Raises UserError."""
     import keras
 
-    from pnag_tf import backbone, files, network, published, space
+    from pnag_tf.space import backbone, network, space
+    from pnag_tf.util import files
+    from pnag_tf.zoo import published
 
     if (FLAGS.arch is None) == (FLAGS.model is None):
         raise files.UserError("expected either --arch or --model")
@@ -77,7 +80,9 @@ def _representative(model):
     """What ranges of int8 are taken from: float32 [n, height, width, channels], or None. Raises UserError."""
     import numpy as np
 
-    from pnag_tf import config, data, files, quantization
+    from pnag_tf import config, data
+    from pnag_tf.run import quantization
+    from pnag_tf.util import files
 
     if (FLAGS.images is None) == (FLAGS.quantize == "int8"):
         raise files.UserError(f"--quantize={FLAGS.quantize}: expected --images with int8, and with int8 alone")

@@ -10,7 +10,7 @@ import sys
 
 from absl import app, flags
 
-from pnag_tf import files, terminal
+from pnag_tf.util import files, terminal
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "the .keras to write; the checkpoint's name with .keras behind it by default")
@@ -67,7 +67,8 @@ def _read(path):
 def _supernet(path, state):
     """The supernet of a checkpoint, and how many tensors are in it. Raises UserError."""
     with terminal.quiet():  # here, not at the top: TensorFlow takes seconds to import, and --help should not
-        from pnag_tf import backbone, ofa
+        from pnag_tf.space import backbone
+        from pnag_tf.supernet import ofa
     try:
         with terminal.quiet():
             net = ofa.to_supernet(state, backbone=backbone.Backbone(resolution=FLAGS.resolution))

@@ -83,6 +83,13 @@ def fit(images: tf.Tensor, resolution: int) -> tf.Tensor:
     return tf.image.resize(images, (resolution, resolution), antialias=True)
 
 
+def whole(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    """Pixels in 0–255 as uint8, to the nearest; takes a seed as the augmentations do, and needs none."""
+    if images.dtype == tf.uint8:
+        return images
+    return tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.uint8)
+
+
 def flip_and_shift(images: tf.Tensor, shift: int, seed: tf.Tensor) -> tf.Tensor:
     """Each image [n, r, r, c] mirrored by even chance and moved by up to `shift` pixels, black where nothing was."""
     count, side = tf.shape(images)[0], images.shape[1]

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tqdm
 
-from pnag_tf import files
 from pnag_tf.data import examples, folder
+from pnag_tf.util import files
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

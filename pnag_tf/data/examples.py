@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from pnag_tf import files
+from pnag_tf.util import files
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

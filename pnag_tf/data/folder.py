@@ -8,8 +8,8 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf import files
 from pnag_tf.data import examples
+from pnag_tf.util import files
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TEST_FOLDERS = ("test", "val", "validation")

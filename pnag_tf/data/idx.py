@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 
-from pnag_tf import files
 from pnag_tf.data import examples
+from pnag_tf.util import files
 
 DEBIAN_FOLDER = pathlib.Path("/usr/share/datasets/fashion-mnist")
 NAMES = {

@@ -9,11 +9,13 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf import config, files
+from pnag_tf import config
 from pnag_tf.data import augment, catalog, examples, folder, idx
+from pnag_tf.util import files
 
 SHIFT = 1 / 8  # 'shift' moves images by up to this share of their side: 4 px of 32
 EPOCH_SEEDS = 1_000_003  # seeds of different runs stay apart for as many epochs
+AHEAD = 2  # plain batches that are ready before they are asked for: 150 MB each for 250 images of 224 px
 SEED_STEP = 1000  # between the seeds of two images; the operations on one take seed, seed + 1, seed + 100 and so on
 
 
@@ -184,13 +186,22 @@ class Splits:
         cardinality = tf.data.INFINITE_CARDINALITY if steps is None else steps
         return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
 
-    def validation(self, batch_size: int, images: int = 0) -> tf.data.Dataset:
-        """The validation images in a fixed order; a seeded choice of `images` of them, 0 for all."""
-        return self._plain(self._some(self._validation, images, "judge"), batch_size)
+    def validation(self, batch_size: int, images: int = 0, held_bytes: int = 0) -> tf.data.Dataset:
+        """The validation images in a fixed order; a seeded choice of `images` of them, 0 for all.
 
-    def calibration(self, images: int, batch_size: int) -> tf.data.Dataset:
-        """A seeded choice of `images` training images without augmentation, to recalibrate batch norm."""
-        return self._plain(self._some(self._train, images, "calibration"), batch_size)
+        Args:
+          held_bytes: they stay in memory, as uint8, after the first whole pass where they take no more than this; else
+            each pass decodes anew. The batches are the same.
+        """
+        return self._plain(self._some(self._validation, images, "judge"), batch_size, held_bytes)
+
+    def calibration(self, images: int, batch_size: int, held_bytes: int = 0) -> tf.data.Dataset:
+        """A seeded choice of `images` training images without augmentation, to recalibrate batch norm.
+
+        Args:
+          held_bytes: see `validation`.
+        """
+        return self._plain(self._some(self._train, images, "calibration"), batch_size, held_bytes)
 
     def test(self, batch_size: int) -> tf.data.Dataset:
         """The published test images, for the final evaluation alone."""
@@ -212,23 +223,37 @@ class Splits:
             return part
         return part.take(examples.generator(self._seed, purpose).permutation(len(part))[:images])
 
-    def _plain(self, part: examples.Examples, batch_size: int) -> tf.data.Dataset:
+    def _plain(self, part: examples.Examples, batch_size: int, held_bytes: int = 0) -> tf.data.Dataset:
         order = tf.data.Dataset.range(len(part)).map(lambda index: tf.cast(index, tf.int32)).batch(batch_size)
         order = order.map(lambda indices: (indices, tf.zeros((2,), tf.int64)))
-        dataset = self._batches(part, order, batch_size, "none")
-        return dataset.apply(tf.data.experimental.assert_cardinality(-(-len(part) // batch_size)))
+        feed = self._from_memory if part.in_memory else self._from_files
+        # Whole numbers, as image libraries resize to: a quarter of the memory, and what is measured on them does not
+        # depend on whether they are held.
+        dataset = feed(part, order, batch_size, "none", augment.whole)
+        if len(part) * self._resolution**2 * self._channels(part) <= held_bytes:
+            dataset = dataset.cache()
+        dataset = dataset.map(lambda pixels, labels: (self._normalised(pixels), labels))
+        dataset = dataset.apply(tf.data.experimental.assert_cardinality(-(-len(part) // batch_size)))
+        return self._ordered(dataset).prefetch(AHEAD)
+
+    @staticmethod
+    def _channels(part: examples.Examples) -> int:
+        return part.images.shape[-1] if part.in_memory else 3
 
     def _batches(
         self, part: examples.Examples, order: tf.data.Dataset, batch_size: int, augmentation: str
     ) -> tf.data.Dataset:
         """(int32 indices [n], int64 seed [2]) -> (images, labels)."""
         feed = self._from_memory if part.in_memory else self._from_files
-        dataset = feed(part, order, batch_size, augmentation)
+        finish = functools.partial(self._finish, augmentation=augmentation)
+        return self._ordered(feed(part, order, batch_size, augmentation, finish)).prefetch(tf.data.AUTOTUNE)
+
+    def _ordered(self, dataset: tf.data.Dataset) -> tf.data.Dataset:
         options = tf.data.Options()
         options.deterministic = self._data.deterministic
-        return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+        return dataset.with_options(options)
 
-    def _from_memory(self, part, order, batch_size, augmentation) -> tf.data.Dataset:
+    def _from_memory(self, part, order, batch_size, augmentation, finish) -> tf.data.Dataset:
         pixels, labels = tf.constant(part.images), tf.constant(part.labels)
 
         def batch(indices, seed):
@@ -237,11 +262,11 @@ class Splits:
                 images = augment.random_crops(images, self._resolution, seed)
             else:
                 images = augment.fit(images, self._resolution)
-            return self._finish(images, seed, augmentation), tf.gather(labels, indices)
+            return finish(images, seed), tf.gather(labels, indices)
 
         return order.map(batch)
 
-    def _from_files(self, part, order, batch_size, augmentation) -> tf.data.Dataset:
+    def _from_files(self, part, order, batch_size, augmentation, finish) -> tf.data.Dataset:
         # Encoded files are small enough for the operating system to keep in its cache; pixels would not be.
         paths, labels = tf.constant(part.images), tf.constant(part.labels)
 
@@ -256,7 +281,7 @@ class Splits:
             else:
                 image = augment.decode(paths[index], self._resolution)
             # Image by image, in the parallel map: a batch of large pictures would leave the processor's cache.
-            return self._finish(image[tf.newaxis], seed, augmentation)[0], labels[index]
+            return finish(image[tf.newaxis], seed)[0], labels[index]
 
         return order.flat_map(spread).map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
@@ -267,4 +292,7 @@ class Splits:
             images = augment.flip_and_shift(images, shift, seed + 100)
         if augmentation == "crop" and images.shape[-1] == 3:
             images = augment.colour_jitter(images, seed + 200)
+        return self._normalised(images)
+
+    def _normalised(self, images: tf.Tensor) -> tf.Tensor:
         return augment.normalise(images, self.info.mean, self.info.std)

@@ -10,8 +10,8 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 from matplotlib import patches
 
-from pnag_tf import space as space_lib
 from pnag_tf.figures import style
+from pnag_tf.space import space as space_lib
 
 # Lengths in slots, the room of one layer from left to right.
 _SLOT_INCHES = 0.33
@@ -41,7 +41,14 @@ def caption(row: Mapping[str, Any]) -> str:
     parts = []
     for kind, columns in (
         ("budget", (("budget_ms", "budget"),)),
-        ("latency", (("latency_ms", "latency"), ("predicted_latency_ms", "predicted latency"))),
+        (
+            "latency",
+            (
+                ("latency_at_table_ms", "latency"),
+                ("latency_ms", "latency"),
+                ("predicted_latency_ms", "predicted latency"),
+            ),
+        ),
         (
             "top1",
             (

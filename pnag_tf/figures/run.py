@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 from matplotlib import figure as figure_lib
 
-from pnag_tf import files
-from pnag_tf import space as space_lib
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
 
 SAMPLES = "samples.csv"  # in eval/, beside the tables of the methods
 _METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
-_MEASURED = ("validation_top1", "test_top1", "latency_ms")  # in the tables of methods that were deployed
+_MEASURED = (
+    "validation_top1",
+    "test_top1",
+    "latency_ms",
+    "latency_at_table_ms",
+)  # in the tables of methods that were deployed
 
 
 def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
@@ -76,8 +81,8 @@ def _figures(workdir: pathlib.Path) -> Iterator[tuple[str, Callable[[], figure_l
         title = f"Architectures found by {style.name(method)}" + (f" on {device}" if device else "")
         yield f"architectures_{_file_name(method)}", functools.partial(blocks.architectures, drawn, title)
     # One network may serve several budgets; it was measured once.
-    deployed = {(row["arch"], row["latency_ms"]): row for row in proposed}.values()
-    networks["deployed"] = [style.column(deployed, name) for name in ("predicted_latency_ms", "latency_ms")]
+    deployed = {(row["arch"], row["latency_at_table_ms"]): row for row in proposed}.values()
+    networks["deployed"] = [style.column(deployed, name) for name in ("predicted_latency_ms", "latency_at_table_ms")]
     yield "latency_agreement", functools.partial(agreement.latency_agreement, networks, device)
 
 
@@ -103,6 +108,8 @@ def _proposed(folder: pathlib.Path) -> list[dict[str, Any]]:
             slots, rest = divmod(len(arch.kernels), len(arch.depths))
             if rest or len(arch.ratios) != len(arch.kernels) or max(arch.depths) > slots:
                 raise files.UserError(f"{path}: expected as many kernels and ratios as layer slots, found '{arch}'")
+            if not np.isfinite(row["latency_at_table_ms"]):  # no reference was measured: as measured
+                row["latency_at_table_ms"] = row["latency_ms"]
             shapes.setdefault((len(arch.depths), slots), path)
             rows.append(row)
     if len(shapes) > 1:

@@ -15,7 +15,7 @@ from matplotlib import figure as figure_lib
 from matplotlib import font_manager, textpath, ticker
 from matplotlib import style as mpl_style
 
-from pnag_tf import files
+from pnag_tf.util import files
 
 # Okabe and Ito, "Color Universal Design".
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"

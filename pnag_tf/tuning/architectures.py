@@ -10,9 +10,9 @@ import keras
 import keras_tuner
 import numpy as np
 
-from pnag_tf import candidates
 from pnag_tf import config as config_lib
-from pnag_tf import space as space_lib
+from pnag_tf.search import candidates
+from pnag_tf.space import space as space_lib
 from pnag_tf.tuning import trials
 
 

@@ -14,11 +14,13 @@ import numpy as np
 import tqdm
 
 from pnag_tf import config as config_lib
-from pnag_tf import evaluator as evaluator_lib
-from pnag_tf import files, reinforce, search
-from pnag_tf import predictor as predictor_lib
-from pnag_tf import records as records_lib
+from pnag_tf.search import evaluator as evaluator_lib
+from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.search import proposals as search
+from pnag_tf.search import records as records_lib
+from pnag_tf.search import reinforce
 from pnag_tf.tuning import trials
+from pnag_tf.util import files
 
 # What `tune` varies: a factor up and down for fractions (sampled evenly in their logarithm) and for whole numbers
 # (the value and the two ends), 0 for one sampled evenly from 0 to its double. What is 0 in the recipe stays 0.
@@ -49,7 +51,7 @@ def tune(
     """
     trials.require("sklearn", "scipy")
     folder, space = pathlib.Path(folder), records.space
-    budgets_ms = search.training_budgets(records, config.generator.budgets)
+    budgets_ms = search.training_budgets(records, config.generator)
 
     @functools.cache
     def train(settings: config_lib.Evaluator) -> tuple[evaluator_lib.Evaluator, list[dict[str, float]]]:

@@ -15,7 +15,7 @@ import keras_tuner
 import numpy as np
 from absl import logging
 
-from pnag_tf import files
+from pnag_tf.util import files
 
 EXTRAS = {"sklearn": "scikit-learn", "scipy": "scipy"}  # module -> package
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import keras
 
-from pnag_tf import files
+from pnag_tf.util import files
 from pnag_tf.zoo import applications, fbnet, mnasnet, onceforall, proxylessnas, resnet
 from pnag_tf.zoo.entry import Entry
 

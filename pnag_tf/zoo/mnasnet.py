@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from pnag_tf.backbone import make_divisible
+from pnag_tf.space.backbone import make_divisible
 from pnag_tf.zoo import bottlenecks
 from pnag_tf.zoo.bottlenecks import Layer, Stage
 from pnag_tf.zoo.entry import Entry

@@ -6,7 +6,8 @@ import functools
 
 import keras
 
-from pnag_tf import network, published
+from pnag_tf.space import network
+from pnag_tf.zoo import published
 from pnag_tf.zoo.entry import Entry
 
 

@@ -1,7 +1,7 @@
 """Makes the facts beside it: what once-for-all's own PyTorch network and the papers' tables say, to test against.
 
-    python -m venv facts && facts/bin/pip install torch torchvision torchprofile pyyaml ofa
-    PYTHONPATH=. facts/bin/python tests/facts/make_facts.py [--tables TABLES.csv]
+    python -m pip install -e '.[ofa]' && python -m pip install --no-deps ofa
+    python tests/facts/make_facts.py [--tables TABLES.csv]
 
 Written are
 
@@ -12,7 +12,7 @@ Written are
   many cells are filled, their sum, and their sum with the first row once, the second twice, and so on. TABLES.csv has
   the columns device, architecture, and those of `TABLE_COLUMNS`.
 
-pnag_tf's own share is the drawing and reading of architecture strings; it needs no TensorFlow.
+pnag_tf's own share is the drawing and reading of architecture strings.
 """
 
 import argparse
@@ -27,8 +27,8 @@ HERE = pathlib.Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 import checkpoint  # noqa: E402
 
-from pnag_tf import published  # noqa: E402
-from pnag_tf import space as space_lib  # noqa: E402
+from pnag_tf.space import space as space_lib  # noqa: E402
+from pnag_tf.zoo import published  # noqa: E402
 
 SPACE = space_lib.SearchSpace()
 COUNTED = 40  # architectures a width, the smallest and the largest among them

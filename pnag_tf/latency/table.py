@@ -1,0 +1,247 @@
+"""A look-up table of blocks: the latency of any architecture from about a hundred short measurements.
+
+Every different block of the space is measured alone; some whole networks then give the three numbers that turn a sum of
+blocks into the latency of a network:
+
+    latency = offset + scale * sum + curvature * sum^2
+
+The offset holds stem, first block and head, which all networks share. The scale holds what a block costs more inside a
+network than alone, mostly that its weights are no longer in the nearest cache. The curvature, never negative, holds
+what grows faster than the sum, for instance because the weights of larger networks do not fit the caches.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Iterable
+
+import numpy as np
+
+from pnag_tf import config
+from pnag_tf.latency import device as devices
+from pnag_tf.latency import jobs
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import network
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
+
+CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A whole network of which both are known."""
+
+    arch: str
+    predicted_ms: float
+    measured_ms: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class LatencyTable:
+    """The calibrated table.
+
+    Attributes:
+      space, backbone, device: what it holds for; `device` is the device's own description.
+      offset_ms: latency of the parts that all networks share.
+      layer_ms: float64 [layers, ratios * kernels], what each layer slot adds, in the order of `layer_one_hot`.
+      curvature: per ms; the square of the sum of the layers, times this, is added.
+      calibration: the networks that the offset and the scale were fitted to.
+      check: other networks, measured in the same run, that only judge.
+    """
+
+    space: space_lib.SearchSpace
+    backbone: backbone_lib.Backbone
+    device: str
+    offset_ms: float
+    layer_ms: np.ndarray
+    curvature: float
+    calibration: tuple[Network, ...]
+    check: tuple[Network, ...]
+
+    def latency_ms(self, choices: np.ndarray) -> np.ndarray:
+        """Predicted latency of architectures: int32 [n, tokens] -> float64 [n]."""
+        layers_ms = self.space.layer_one_hot(choices).astype(np.float64) @ self.layer_ms.ravel()
+        return self.offset_ms + layers_ms + self.curvature * layers_ms**2
+
+    @property
+    def error(self) -> float:
+        """Median error on the check networks, as a fraction of what was measured; NaN without such networks."""
+        return median_error(self.check)
+
+    def reference(self) -> Network:
+        """A network in the middle of the range whose latency tells how fast the device was."""
+        return sorted(self.calibration, key=lambda net: net.measured_ms)[len(self.calibration) // 2]
+
+    def save(self, path: str | os.PathLike) -> None:
+        files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})
+
+
+def median_error(networks: Iterable[Network]) -> float:
+    """Median of |predicted / measured - 1|; NaN without networks."""
+    errors = [abs(net.predicted_ms / net.measured_ms - 1) for net in networks]
+    return float(np.median(errors)) if errors else float("nan")
+
+
+def load(
+    path: str | os.PathLike, space: space_lib.SearchSpace, backbone: backbone_lib.Backbone, device: str
+) -> LatencyTable:
+    """Reads a table that `LatencyTable.save` wrote.
+
+    Raises:
+      UserError: the file cannot be read, is no such table, or holds for another space, backbone or device.
+    """
+    value = files.read_json(path)
+    if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(LatencyTable)}:
+        raise files.UserError(f"{path}: expected a latency table")
+    expected = {"space": dataclasses.asdict(space), "backbone": dataclasses.asdict(backbone), "device": device}
+    for difference in _differences(expected, value):
+        raise files.UserError(f"{path} is the table of another run: {difference}")
+    value["layer_ms"] = np.array(value["layer_ms"], np.float64)
+    for part in ("calibration", "check"):
+        value[part] = tuple(Network(**net) for net in value[part])
+    return LatencyTable(**{**value, "space": space, "backbone": backbone})
+
+
+def measure_table(
+    space: space_lib.SearchSpace,
+    backbone: backbone_lib.Backbone,
+    device: devices.Device,
+    settings: config.Latency,
+    rng: np.random.Generator,
+    path: str | os.PathLike,
+    progress: jobs.Progress = lambda what, done, total: None,
+) -> LatencyTable:
+    """Measures the blocks, then whole networks, calibrates, and writes the table to `path`.
+
+    The same call with an equally seeded `rng` goes on where a killed one was: a folder beside `path` keeps what is
+    finished and is removed at the end.
+
+    Args:
+      device: such as `host.device()`.
+      settings: how many networks calibrate and how many only judge.
+
+    Raises:
+      UserError: networks with slower blocks were not slower, as on a machine that is too busy to measure.
+    """
+    folder = pathlib.Path(f"{path}.parts")
+    slots = [_slot_block(backbone, *slot) for slot in _slots(space)]
+    blocks = [jobs.Job(block, lambda b=block: network.build_blocks([b])) for block in slots]
+    sums = np.array([each.median_ms for each in jobs.measure(folder, "blocks", blocks, device, progress)])
+
+    calibration, check = _choose(space, sums, settings, rng)
+    choices = np.concatenate([calibration, check])
+    archs = space.decode(choices)
+    nets = [jobs.Job((backbone, arch), lambda a=arch: network.build(backbone, a)) for arch in archs]
+    latencies = jobs.measure(folder, "networks", nets, device, progress)
+    network_ms = np.array([each.median_ms for each in latencies])
+
+    sums_ms, count = space.layer_one_hot(choices) @ sums, len(calibration)
+    offset_ms, scale, curvature = fit(sums_ms[:count], network_ms[:count])
+    predicted_ms = offset_ms + scale * sums_ms + curvature * sums_ms**2
+    rows = [Network(str(a), float(p), float(m)) for a, p, m in zip(archs, predicted_ms, network_ms, strict=True)]
+    table = LatencyTable(
+        space=space,
+        backbone=backbone,
+        device=latencies[0].device,
+        offset_ms=offset_ms,
+        layer_ms=(scale * sums).reshape(space.layers, -1),
+        curvature=curvature / scale**2,
+        calibration=tuple(rows[:count]),
+        check=tuple(rows[count:]),
+    )
+    table.save(path)
+    shutil.rmtree(folder)
+    return table
+
+
+def fit(sums_ms: np.ndarray, network_ms: np.ndarray) -> tuple[float, float, float]:
+    """Offset (ms), scale and curvature (per ms) that fit networks best.
+
+    The sum of absolute relative errors is made small, so that one disturbed network does not count for much. The
+    curvature is not negative, which keeps the order of the sums.
+
+    Args:
+      sums_ms, network_ms: float [n], sums of blocks and latencies of the networks; n >= 3.
+
+    Raises:
+      UserError: the scale is not positive, or the networks are too few.
+    """
+    if len(sums_ms) < 3:
+        raise files.UserError(f"latency table: expected at least 3 calibration networks, found {len(sums_ms)}")
+    powers = np.stack([np.ones_like(sums_ms), sums_ms, sums_ms**2], axis=1)
+    solution = _least_relative_errors(powers, network_ms)
+    if solution[2] < 0 or solution[1] <= 0:  # a curve through few and noisy networks may fall where none of them lies
+        solution = np.append(_least_relative_errors(powers[:, :2], network_ms), 0.0)
+    if not (np.isfinite(solution).all() and solution[1] > 0):
+        raise files.UserError("latency table: slower blocks did not make slower networks; the machine is too busy")
+    return tuple(solution.tolist())
+
+
+def _least_relative_errors(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Coefficients with the least sum of absolute relative errors, by reweighted least squares."""
+    features = features / targets[:, None]
+    weights = np.ones(len(targets))
+    for _ in range(50):
+        solution = np.linalg.lstsq(features * weights[:, None], weights, rcond=None)[0]
+        weights = 1 / np.sqrt(np.maximum(np.abs(features @ solution - 1), 1e-3))
+    return solution
+
+
+# ---- which blocks and networks --------------------------------------------------------------------------------------
+
+
+def _slots(space: space_lib.SearchSpace) -> list[tuple[int, int, int, int]]:
+    """(unit, layer, ratio, kernel) in the order of `layer_one_hot`."""
+    return [
+        (unit, layer, ratio, kernel)
+        for unit in range(space.units)
+        for layer in range(space.max_depth)
+        for ratio in space.ratios
+        for kernel in space.kernels
+    ]
+
+
+def _slot_block(backbone: backbone_lib.Backbone, unit: int, layer: int, ratio: int, kernel: int) -> backbone_lib.Block:
+    """The block without its place in the network: equal blocks are measured once."""
+    return dataclasses.replace(backbone.block(unit, layer, ratio, kernel), name="block", unit=0, layer=0)
+
+
+def _choose(
+    space: space_lib.SearchSpace, sums: np.ndarray, settings: config.Latency, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Calibration networks, spread evenly over the range of skewed ones, and check networks, uniform and skewed."""
+    candidates = skewed(space, rng, CANDIDATES)
+    order = np.argsort(space.layer_one_hot(candidates) @ sums, kind="stable")
+    calibration = candidates[order[np.linspace(0, CANDIDATES - 1, settings.calibration_networks).astype(int)]]
+    count = settings.check_networks
+    return calibration, np.concatenate([space.sample(rng, count - count // 2), skewed(space, rng, count // 2)])
+
+
+def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Random architectures of which each prefers some options, such as small kernels: int32 [count, tokens].
+
+    Uniform ones are all alike: each has layers with the slowest option, which hide what the others cost. What a search
+    finds has none of them.
+    """
+    choices = np.zeros((count, space.tokens), np.int32)
+    for kind in ("depth", "ratio", "kernel"):
+        columns = np.flatnonzero(np.array(space.token_kinds) == kind)
+        options = space.token_sizes[columns[0]]
+        shares = rng.dirichlet(np.full(options, 0.4), count).cumsum(axis=1)
+        drawn = np.sum(rng.random((count, len(columns), 1)) > shares[:, None, :], axis=2)
+        choices[:, columns] = np.minimum(drawn, options - 1)  # shares may end a rounding error below 1
+    return space.canonical(choices)
+
+
+def _differences(expected: dict, found: dict, name: str = "") -> Iterable[str]:
+    """Sentences that name what differs."""
+    for key, value in expected.items():
+        other = found.get(key) if isinstance(found, dict) else None
+        if isinstance(value, dict):
+            yield from _differences(value, other, f"{key}.")
+        elif (list(value) if isinstance(value, tuple) else value) != other:
+            yield f"{name}{key} is {other} there and {value} here"

@@ -1,0 +1,1 @@
+"""A run and its stages: files in, files out, in one folder."""

@@ -1,0 +1,131 @@
+"""The kinds in which a network is deployed: size, accuracy and latency of each beside those of float32."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import keras
+import numpy as np
+from absl import logging
+from tqdm import tqdm
+
+from pnag_tf.latency import device as devices
+from pnag_tf.latency import export
+
+CALIBRATION_IMAGES = 100  # that 'int8' takes its ranges from
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One network in one kind.
+
+    Attributes:
+      quantization: one of `export.QUANTIZATIONS`.
+      tflite: the exported network.
+      top1: on the test images, a fraction; run by LiteRT.
+      agreement: share of the test images for which it names the class that float32 names.
+      latency: measured in one call with the other variants.
+      delegation: what XNNPACK takes of it on this machine.
+    """
+
+    quantization: str
+    tflite: bytes
+    top1: float
+    agreement: float
+    latency: devices.Latency
+    delegation: export.Delegation
+
+    def facts(self) -> dict:
+        """What is known, as columns."""
+        outside = self.delegation.outside
+        return {
+            "quantization": self.quantization,
+            "bytes": len(self.tflite),
+            "test_top1": f"{self.top1:.4f}",
+            "agreement": f"{self.agreement:.4f}",
+            **self.latency.columns(),
+            "xnnpack_pieces": self.delegation.pieces,
+            "outside_xnnpack": " ".join(f"{operator}:{count}" for operator, count in sorted(outside.items())) or "none",
+        }
+
+
+def make(
+    networks: Sequence[tuple[keras.Model, bytes]],
+    kinds: Iterable[str],
+    representative: np.ndarray,
+    test: Callable[[], Iterable],
+    measure: Callable[[Sequence[bytes]], Sequence[devices.Latency]],
+) -> list[list[Variant]]:
+    """Every network in float32 and in each of `kinds`; warns of kinds that XNNPACK runs in pieces.
+
+    Converting, testing and measuring never overlap, so that one does not disturb the other.
+
+    Args:
+      networks: (Keras model, its float32 .tflite) pairs.
+      kinds: of `export.QUANTIZATIONS`, without float32.
+      representative: images float32 [n, r, r, 3]; the first CALIBRATION_IMAGES are used.
+      test: answers the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images.
+      measure: .tflite contents -> latencies, all in one call.
+
+    Raises:
+      ExportError: a network cannot be converted; see `export.convert`.
+    """
+    kinds = list(kinds)
+    representative = representative[:CALIBRATION_IMAGES]
+    tflites = []
+    for model, float32 in tqdm(networks, desc="quantise", unit="network"):
+        others = [export.convert(model, quantization=kind, representative=representative) for kind in kinds]
+        tflites.append([float32, *others])
+    judged = [judge(each, test()) for each in tqdm(tflites, desc="test", unit="network")]
+    latencies = iter(measure([tflite for each in tflites for tflite in each]))
+    made = [
+        [
+            Variant(kind, tflite, top1, agreement, next(latencies), export.delegation(tflite))
+            for kind, tflite, (top1, agreement) in zip(("float32", *kinds), each, figures, strict=True)
+        ]
+        for each, figures in zip(tflites, judged, strict=True)
+    ]
+    for warning in split_warnings(made):
+        logging.warning("%s", warning)
+    return made
+
+
+def judge(tflites: Sequence[bytes], batches: Iterable) -> list[tuple[float, float]]:
+    """(top-1, agreement with the first one) of classifiers, as fractions; LiteRT on all cores, image by image.
+
+    Args:
+      batches: (images float32 [b, r, r, 3], labels int32 [b]) pairs, of one image at least.
+    """
+    runners = [export.Runner(tflite, workers=os.cpu_count() or 1) for tflite in tflites]
+    count, hits, same = 0, np.zeros(len(tflites)), np.zeros(len(tflites))
+    for images, labels in batches:
+        named = np.stack([runner(np.asarray(images)).argmax(-1) for runner in runners])
+        count += len(labels)
+        hits += (named == np.asarray(labels)).sum(1)
+        same += (named == named[0]).sum(1)
+    return list(zip((hits / count).tolist(), (same / count).tolist(), strict=True))
+
+
+def split_warnings(made: Sequence[Sequence[Variant]]) -> list[str]:
+    """One sentence for each kind that XNNPACK does not take whole: what it leaves out, and what the split costs."""
+    splits: Mapping[str, list] = collections.defaultdict(list)
+    for float32, *others in made:
+        for variant in others:
+            if variant.delegation.outside:
+                splits[variant.quantization].append((variant, variant.latency.median_ms / float32.latency.median_ms))
+    sentences = []
+    for kind, found in splits.items():
+        pieces = max(variant.delegation.pieces for variant, _ in found)
+        operators = sorted({operator for variant, _ in found for operator in variant.delegation.outside})
+        ratio = float(np.median([ratio for _, ratio in found]))
+        verdict = (
+            "slower than float32; deploy float32 where latency counts" if ratio > 1 else "still faster than float32"
+        )
+        sentences.append(
+            f"{kind}: XNNPACK runs the graph in up to {pieces} pieces on this machine; {', '.join(operators)} between "
+            f"them are left to LiteRT's own kernels. Measured latency is {ratio:.2f} times float32's: {verdict}"
+        )
+    return sentences

@@ -1,0 +1,177 @@
+"""The report of a run: one HTML page that needs nothing from a network, made from the files of the run."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import dataclasses
+import datetime
+import json
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import pnag_tf
+from pnag_tf import figures
+from pnag_tf.latency import table as latency_table
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files, pages
+
+SLOW = 1.25  # a machine that lost this factor since the latency table was made is told of
+FEW_RECORDS = 200
+TABLE_ERROR = 0.05  # median error of the latency table that is still taken for good
+
+# Columns of a network; those that nothing measured are empty.
+SHOWN = (
+    "predicted_latency_ms",
+    "latency_ms",
+    "latency_at_table_ms",
+    "predicted_top1",
+    "validation_top1",
+    "test_top1",
+    "test_top5",
+    "params",
+    "madds",
+)
+
+# What a figure shows, for those who cannot see it and as its heading.
+FIGURES = {
+    "frontier": ("Accuracy against latency", "What each method found for the budgets, over the records."),
+    "latency_histograms": ("Latency of the samples", "What is drawn for each budget before any is dropped."),
+    "convergence": ("Training", "Loss and ranking of the evaluator, reward and entropy of the generator."),
+    "latency_agreement": ("Latency, predicted and measured", "Networks of the latency table and deployed ones."),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One proposed network.
+
+    Attributes:
+      facts: the columns of its row in eval/<method>.csv, and the device that it was measured on, if it was.
+      drawing: the architecture as the data URI of an SVG.
+      downloads: (name, path relative to the page, size in bytes) of each of its files.
+    """
+
+    facts: Mapping[str, str]
+    drawing: str
+    downloads: Sequence[tuple[str, str, int]]
+
+    @property
+    def held_ms(self) -> str:
+        """The measured latency that its budget is held to: at the latency table's speed where that is known."""
+        return self.facts.get("latency_at_table_ms") or self.facts.get("latency_ms", "")
+
+    @property
+    def missed(self) -> bool:
+        """It takes longer than its budget allows."""
+        return bool(self.held_ms) and float(self.held_ms) > float(self.facts["budget_ms"])
+
+
+def write(workdir: pathlib.Path) -> pathlib.Path:
+    """Writes `<workdir>/report/index.html` from what the run has made so far.
+
+    Raises:
+      UserError: the run has no networks yet, or a file cannot be used.
+    """
+    settings = files.read_json(workdir / "config.json")
+    methods = _methods(workdir)
+    if not methods:
+        raise files.UserError(f"{workdir}: expected eval/<method>.csv, found none: --stage=eval makes it")
+    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir, tuple(FIGURES))}
+    template = pages.environment(autoescape=True).get_template("report.html.j2")
+    page = template.render(
+        name=workdir.resolve().name,
+        version=pnag_tf.__version__,
+        date=datetime.date.today().isoformat(),
+        facts=_facts(workdir, settings),
+        warnings=list(_warnings(workdir, methods)),
+        methods=methods,
+        figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
+        comparisons=_comparisons(workdir),
+        settings=json.dumps(settings, indent=1),
+    )
+    path = workdir / "report" / "index.html"
+    files.write_text(path, page)
+    return path
+
+
+def _methods(workdir: pathlib.Path) -> dict[str, list[Network]]:
+    """Method -> its networks, by budget; PNAG first."""
+    found: dict[str, list[Network]] = collections.defaultdict(list)
+    for path in sorted((workdir / "eval").glob("*.csv"), key=lambda path: (path.stem != "pnag", path.stem)):
+        rows = files.read_csv(path, ("method", "budget_ms"))
+        for row in sorted(rows, key=lambda row: float(row["budget_ms"])) if rows and "arch" in rows[0] else ():
+            found[row["method"]].append(_network(workdir, row))
+    return dict(found)
+
+
+def _network(workdir: pathlib.Path, row: Mapping[str, str]) -> Network:
+    arch = space_lib.Architecture.parse(row["arch"])
+    drawing = _data_uri(figures.svg(figures.architecture(arch)))
+    downloads, facts = [], dict.fromkeys(SHOWN, "") | dict(row)
+    for described in sorted(workdir.glob(f"deploy/{row['method']}_*_{row['budget_ms']}.json")):
+        deployed = files.read_json(described)
+        if deployed["arch"] != row["arch"]:  # left by an earlier call, for a network since replaced
+            continue
+        facts["device"] = deployed["device"]
+        for name in dict.fromkeys([deployed["file"], *(kind["file"] for kind in deployed["variants"])]):
+            size = (described.parent / name).stat().st_size
+            downloads.append((name, f"../deploy/{name}", size))
+    return Network(facts, drawing, downloads)
+
+
+def _facts(workdir: pathlib.Path, settings: dict) -> list[tuple[str, str]]:
+    """What the run is about, as (name, value) pairs."""
+    space = space_lib.SearchSpace(**{name: _tuples(value) for name, value in settings["space"].items()})
+    backbone, data = settings["backbone"], settings["data"]
+    facts = [("preset", settings["preset"]), ("device", settings["device"])]
+    table = workdir / "latency_table.json"
+    if table.exists():
+        facts.append(("latency table of", files.read_json(table)["device"]))
+    if settings["records_file"]:
+        facts.append(("records", settings["records_file"]))
+    else:
+        facts.append(("images", f"{data['dataset']} {data['data_dir']}".strip()))
+        facts.append(("resolution", f"{backbone['resolution']} px, {backbone['classes']} classes"))
+    facts.append(("width multiplier", f"{backbone['width_multiplier']:g}"))
+    facts.append(("architectures in the space", f"{space.size:.3g}"))
+    facts.append(("seed", str(settings["seed"])))
+    return facts
+
+
+def _warnings(workdir: pathlib.Path, methods: Mapping[str, Sequence[Network]]) -> Iterator[str]:
+    """What one should know before trusting the figures, a sentence each."""
+    for method, networks in methods.items():
+        for each in networks:
+            if each.missed:
+                yield f"{method}: the budget of {each.facts['budget_ms']} ms is missed: {each.held_ms} ms."
+        slowness = [float(each.facts["slowness"]) for each in networks if each.facts.get("slowness")]
+        if slowness and max(slowness) > SLOW:
+            yield (
+                f"{method}: the device was up to {max(slowness):.2f} times slower than when its latency table was "
+                "made, as when it throttles or is busy. Budgets are held to the latency at the table's speed."
+            )
+    count = len(files.rows_left(workdir / "records.csv"))
+    if 0 < count < FEW_RECORDS:
+        yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
+    table = workdir / "latency_table.json"
+    if table.exists():
+        check = [latency_table.Network(**net) for net in files.read_json(table)["check"]]
+        if (error := latency_table.median_error(check)) > TABLE_ERROR:
+            yield f"The latency table is off by {100 * error:.0f} % on the networks that check it."
+    report = workdir / "predictors" / "report.json"
+    if report.exists() and (tau := files.read_json(report)["top1_tau"]) < 0.3:
+        yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."
+
+
+def _comparisons(workdir: pathlib.Path) -> list[tuple[str, list[dict[str, str]]]]:
+    """(device, rows) of each table of `--stage=compare`."""
+    return [(path.stem, files.read_csv(path, ("network",))) for path in sorted((workdir / "compare").glob("*.csv"))]
+
+
+def _data_uri(svg: str) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
+
+
+def _tuples(value):
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,72 @@
+"""What a search proposes for a budget: architectures predicted within it, the best first."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from absl import logging
+
+from pnag_tf.search import predictor as predictor_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidates:
+    """What a search proposes for one budget, the best first; never empty.
+
+    Attributes:
+      budget_ms: the budget asked for.
+      choices: int32 ``[n, tokens]``.
+      top1: predicted, ``[n]``.
+      latency_ms: predicted, ``[n]``.
+    """
+
+    budget_ms: float
+    choices: np.ndarray
+    top1: np.ndarray
+    latency_ms: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+
+def budget_name(budget_ms: float) -> str:
+    """A budget as it stands in names of files and in tables: as few digits as tell it from every other number."""
+    return np.format_float_positional(budget_ms, trim="-")
+
+
+def ranked(
+    predictors: predictor_lib.Predictors, budget_ms: float, choices: np.ndarray, pessimism: float = 0.0
+) -> Candidates:
+    """The distinct architectures predicted within the budget, by predicted top-1 less `pessimism` × disagreement.
+
+    The latency predictor's own error, as its held-out records tell it, is kept free, 2 % of the budget at most.
+    When none keeps the budget, the fastest one alone, with a warning.
+    """
+    found = within(predictors, [budget_ms], choices, pessimism)[0]
+    if found.latency_ms[0] > limit_ms(predictors, budget_ms):
+        fastest = found.latency_ms[0]
+        budget = budget_name(budget_ms)
+        logging.warning("budget %s ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget, fastest)
+    return found
+
+
+def within(
+    predictors: predictor_lib.Predictors, budgets_ms: np.ndarray, choices: np.ndarray, pessimism: float = 0.0
+) -> list[Candidates]:
+    """`ranked` for several budgets at once, all of which may take any of the architectures, without the warning."""
+    choices = np.unique(choices, axis=0)
+    top1, disagreement, latency_ms = predictors.predict(choices)
+    order = np.argsort(-(top1 - pessimism * disagreement), kind="stable")
+    found = []
+    for budget_ms in budgets_ms:
+        rows = order[latency_ms[order] <= limit_ms(predictors, budget_ms)]
+        if not len(rows):
+            rows = np.array([np.argmin(latency_ms)])
+        found.append(Candidates(float(budget_ms), choices[rows], top1[rows], latency_ms[rows]))
+    return found
+
+
+def limit_ms(predictors: predictor_lib.Predictors, budget_ms: float) -> float:
+    """What a predicted latency may be at most."""
+    return budget_ms - min(predictors.report["latency_rmse_ms"], 0.02 * budget_ms)

@@ -1,0 +1,252 @@
+"""Predicts accuracy and latency of any architecture from a table of measured ones.
+
+Latency is a sum over blocks on almost every device, so ridge regression on each layer's joint (ratio, kernel) fits it,
+where a network on separate one-hots errs by the very amount that a search then exploits. The model 'blend' takes that
+for latency, and `accuracy`'s blend; the model 'mlp' is the paper's, a network for each. What is measured later corrects
+the accuracy by a Gaussian process on its members' errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pnag_tf import config as config_lib
+from pnag_tf.search import accuracy as accuracy_lib
+from pnag_tf.search import ensemble, pareto, regression
+from pnag_tf.search import records as records_lib
+from pnag_tf.space import features
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files, scalars
+
+FILE = "predictors.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """The latency model: a ridge regression, on top of a network where the paper's recipe asks for one.
+
+    Attributes:
+      coefficients: of the ridge regression on `latency_inputs`, intercept first, ``[1 + f]``.
+      network: one-hot features -> latency in units of `scale_ms`, ``[n, 1]``; None for the regression alone.
+      scale_ms: the network's unit.
+    """
+
+    coefficients: np.ndarray
+    network: keras.Model | None = None
+    scale_ms: float = 1.0
+
+    def by_network(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """The network's part in ms, ``[n]``; 0 without a network."""
+        if self.network is None:
+            return tf.zeros([tf.shape(one_hot)[0]])
+        return self.scale_ms * self.network(one_hot, training=False)[:, 0]
+
+
+class Predictors:
+    """Accuracy and latency of architectures of one space; made by `train` or `load`.
+
+    Attributes:
+      space: the search space.
+      report: held-out errors: ``top1_rmse``, ``top1_tau``, ``latency_rmse_ms``, ``latency_max_error_ms``,
+        ``latency_tau``, ``held_out`` (number of records); ``records``: how many they were trained on, these among
+        them; and ``latency_low_ms``, ``latency_high_ms``, ``top1_low``, ``top1_high``: the range of all records.
+    """
+
+    def __init__(
+        self,
+        space: space_lib.SearchSpace,
+        settings: config_lib.Predictors,
+        latency: Latency,
+        accuracy: accuracy_lib.Accuracy,
+        report: dict[str, float],
+    ):
+        self.space, self.settings, self.report = space, settings, report
+        self._encoder = features.Encoder(space)
+        self._latency, self._accuracy = latency, accuracy
+        signature = [tf.TensorSpec([None, space.tokens], tf.int32)]
+        self._predict = tf.function(self.graph, input_signature=signature)
+        self._members = tf.function(
+            lambda choices: self._accuracy.members(self._encoder.one_hot(choices)), input_signature=signature
+        )
+
+    def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""
+        members = self._accuracy.members(self._encoder.one_hot(choices))
+        return tf.reduce_mean(members, 1), tf.math.reduce_std(members, 1), self.latency_graph(choices)
+
+    def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
+        """latency_ms, float32 ``[n]``, as operations of a caller's graph."""
+        one_hot, (intercept, *coefficients) = self._encoder.one_hot(choices), self._latency.coefficients
+        inputs = tf.concat([one_hot, self._encoder.joint(choices)], 1)
+        ridge = float(intercept) + tf.linalg.matvec(inputs, tf.constant(coefficients, tf.float32))
+        return ridge + self._latency.by_network(one_hot)
+
+    def predict(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(top1, disagreement, latency_ms), each float64 ``[n]``, of choices ``[n, tokens]``.
+
+        Disagreement is the standard deviation of top-1 over the members of the ensemble.
+        """
+        choices = np.atleast_2d(choices).astype(np.int32)
+        return tuple(value.numpy().astype(np.float64) for value in self._predict(choices))
+
+    def members(self, choices: np.ndarray) -> np.ndarray:
+        """Top-1 by each member of the ensemble instead of their mean, ``[n, members]``."""
+        choices = np.atleast_2d(choices).astype(np.int32)
+        return self._members(choices).numpy().astype(np.float64)
+
+    def top1(self, choices: np.ndarray) -> np.ndarray:
+        """Predicted accuracy as a fraction, ``[n]``."""
+        return self.predict(choices)[0]
+
+    def latency_ms(self, choices: np.ndarray) -> np.ndarray:
+        """Predicted latency, ``[n]``; cheap where no network takes part."""
+        choices = np.atleast_2d(choices)
+        if self._latency.network is not None:
+            return self.predict(choices)[2]
+        coefficients = self._latency.coefficients
+        return coefficients[0] + latency_inputs(self.space, choices) @ coefficients[1:]
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes one file into `folder`, atomically."""
+        model, latency = self._accuracy, self._latency
+        arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
+        arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
+        meta = {"settings": dataclasses.asdict(self.settings), "scale": model.scale, "report": self.report}
+        if model.errors is not None:
+            arrays |= {f"errors_{name}": value for name, value in dataclasses.asdict(model.errors).items()}
+        arrays["latency"] = latency.coefficients
+        if latency.network is not None:
+            arrays |= {f"latency_network_{i}": weight for i, weight in enumerate(latency.network.get_weights())}
+            meta["latency_scale_ms"] = latency.scale_ms
+        with files.replacing(pathlib.Path(folder) / FILE) as beside:
+            np.savez(beside, meta=json.dumps(meta), **arrays)
+
+
+def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
+    """Reads what `Predictors.save` wrote.
+
+    Raises:
+      UserError: the file is missing, or belongs to another space.
+    """
+    path = pathlib.Path(folder) / FILE
+    arrays = files.read_npz(path)
+    meta = json.loads(str(arrays["meta"]))
+    settings = config_lib.Predictors(**meta["settings"])
+    inputs = int(space.token_sizes.sum())
+    if len(arrays["center"]) != inputs:
+        raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
+    network = _restored(inputs, settings, arrays, "network")
+    latency = Latency(arrays["latency"])
+    if "latency_scale_ms" in meta:
+        by_network = _restored(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
+        latency = Latency(arrays["latency"], by_network, meta["latency_scale_ms"])
+    errors = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
+    accuracy = accuracy_lib.Accuracy(
+        arrays["linear"],
+        arrays["center"],
+        arrays["pairs"],
+        network,
+        meta["scale"],
+        arrays["shares"],
+        regression.GaussianProcess(**errors) if errors else None,
+    )
+    return Predictors(space, settings, latency, accuracy, meta["report"])
+
+
+def _restored(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
+    network = ensemble.build(inputs, settings)
+    network.set_weights([arrays[f"{name}_{i}"] for i in range(len(network.weights))])
+    return network
+
+
+def latency_inputs(space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
+    """Features ``[n, f]`` of the latency regression.
+
+    The joint ones carry the whole sum over blocks; the single ones let the ridge share strength between blocks when
+    records are few.
+    """
+    return np.concatenate([space.one_hot(choices), space.layer_one_hot(choices)], 1)
+
+
+def train(
+    records: records_lib.Records,
+    settings: config_lib.Predictors,
+    seed: int = 0,
+    progress: bool = False,
+    log: scalars.Log = scalars.nowhere,
+) -> Predictors:
+    """Fits both predictors on records; a random `settings.held_out` of them only judges.
+
+    Raises:
+      UserError: fewer than 20 records.
+      FloatingPointError: the loss became NaN.
+    """
+    if len(records) < 20:
+        raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
+    training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
+    accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
+    latency = _fit_latency(training, settings, seed, progress)
+    result = Predictors(records.space, settings, latency, accuracy, {"records": len(records)})
+    top1 = accuracy_lib.of_held_out(accuracy, held_out, settings)
+    result.report.update(_errors(top1, result.latency_ms(held_out.choices), held_out))
+    for name, column in (("latency", "latency_ms"), ("top1", "top1")):
+        unit = "_ms" if name == "latency" else ""
+        result.report[f"{name}_low{unit}"] = float(getattr(records, column).min())
+        result.report[f"{name}_high{unit}"] = float(getattr(records, column).max())
+    return result
+
+
+def corrected(predictors: Predictors, records: records_lib.Records) -> Predictors:
+    """Predictors for records that have grown since they were trained: new ones tell where they err.
+
+    Latency is fitted anew. Accuracy gets a Gaussian process on each member's errors on the new records, all with one
+    kernel: the members become samples of the posterior, as far as they were samples of the prior (Wilson et al. 2020,
+    arXiv:2002.09309, pathwise conditioning). No network is trained, so that this takes seconds.
+    """
+    new = records[predictors.report["records"] :]
+    if not len(new):
+        return predictors
+    space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
+    one_hot = space.one_hot(new.choices)
+    errors = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy())
+    latency = _with_ridge(predictors._latency, records)
+    accuracy = dataclasses.replace(accuracy, errors=errors)
+    return Predictors(space, predictors.settings, latency, accuracy, predictors.report)
+
+
+def _fit_latency(training: records_lib.Records, settings: config_lib.Predictors, seed: int, progress: bool) -> Latency:
+    if settings.model == "blend":
+        return _with_ridge(Latency(np.zeros(0)), training)
+    mean, scale = float(training.latency_ms.mean()), float(training.latency_ms.std() or 1.0)
+    one_hot, alone = training.space.one_hot(training.choices), dataclasses.replace(settings, members=1)
+    targets = (training.latency_ms - mean) / scale
+    network = ensemble.train(one_hot, targets, alone, seed + 1, progress, title="latency predictor")
+    nothing = np.zeros(latency_inputs(training.space, training.choices[:1]).shape[1])
+    return Latency(np.concatenate([[mean], nothing]), network, scale)
+
+
+def _with_ridge(latency: Latency, records: records_lib.Records) -> Latency:
+    """The same model with its ridge regression fitted to what its network leaves of the records' latencies."""
+    left = records.latency_ms - latency.by_network(records.space.one_hot(records.choices)).numpy()
+    inputs = latency_inputs(records.space, records.choices)
+    return dataclasses.replace(latency, coefficients=regression.ridge(inputs, left))
+
+
+def _errors(top1: np.ndarray, latency_ms: np.ndarray, held_out: records_lib.Records) -> dict[str, float]:
+    few = slice(2000)  # Kendall's tau is quadratic
+    return {
+        "held_out": len(held_out),
+        "top1_rmse": float(np.sqrt(np.mean((top1 - held_out.top1) ** 2))),
+        "top1_tau": pareto.kendall_tau(top1[few], held_out.top1[few]),
+        "latency_rmse_ms": float(np.sqrt(np.mean((latency_ms - held_out.latency_ms) ** 2))),
+        "latency_max_error_ms": float(np.max(np.abs(latency_ms - held_out.latency_ms))),
+        "latency_tau": pareto.kendall_tau(latency_ms[few], held_out.latency_ms[few]),
+    }

@@ -1,0 +1,214 @@
+"""The search of PNAG on records: pseudo-labels near the frontier, proposals for any budget, active rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from absl import logging
+
+from pnag_tf import config as config_lib
+from pnag_tf.search import candidates, pareto
+from pnag_tf.search import evaluator as evaluator_lib
+from pnag_tf.search import generator as generator_lib
+from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.search import records as records_lib
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import scalars
+
+PARENTS, CHILDREN = 50, 100  # per budget, function of accuracy and generation
+MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
+
+
+def training_budgets(records: records_lib.Records, settings: config_lib.Generator) -> np.ndarray:
+    """K budgets, evenly over the records' latency range: ``[K]``, increasing, in ms.
+
+    The range is that of the records, of many without the slowest and fastest 0.1 %: one odd measurement does not then
+    stretch it. The first budget lies `settings.first_budget` steps above its lower end, so that some architectures
+    keep it; 0 divides the whole range, as section E does.
+    """
+    count = settings.budgets
+    low = np.quantile(records.latency_ms, 0.001, method="lower")
+    high = np.quantile(records.latency_ms, 0.999, method="higher")
+    if count == 1:
+        return np.array([(low + high) / 2])
+    return np.linspace(low + settings.first_budget * (high - low) / count, high, count)
+
+
+def near_frontier(
+    predictors: predictor_lib.Predictors,
+    start: np.ndarray,
+    budgets_ms: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    pessimism: float = 0.0,
+) -> records_lib.Records:
+    """Pseudo-labelled architectures on the way from given ones to the predicted frontier.
+
+    Generation after generation, the best predicted under each budget are mutated and crossed; everything met on the
+    way is kept, good or not, so that an evaluator sees the slope as well as the crest.
+
+    Args:
+      start: choices ``[n, tokens]`` to begin with, such as the records'.
+      count: how many architectures to return, at most.
+      pessimism: labels are predicted top-1 less this many times the ensemble's disagreement.
+
+    Returns:
+      Records with predicted labels; `start` is not among them.
+    """
+
+    def top1(choices):
+        mean, disagreement, _ = predictors.predict(choices)
+        return (mean - pessimism * disagreement)[:, None]
+
+    generations = max(1, -(-count // (CHILDREN * len(budgets_ms))))
+    met, labels, latency_ms = climbed(top1, predictors, start, budgets_ms, generations, rng, 0.1)
+    new = slice(len(start), len(start) + count)
+    return records_lib.Records(predictors.space, met[new], labels[new, 0], latency_ms[new])
+
+
+def climbed(
+    top1: Callable[[np.ndarray], np.ndarray],
+    predictors: predictor_lib.Predictors,
+    start: np.ndarray,
+    budgets_ms: np.ndarray,
+    generations: int,
+    rng: np.random.Generator,
+    mutation: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Evolution up one or more functions of accuracy at once, each within every budget.
+
+    Args:
+      top1: choices ``[n, tokens]`` -> values of the functions, ``[n, functions]``.
+      start: choices to begin with.
+      mutation: the probability of a token.
+
+    Returns:
+      (all architectures met, each once and those of `start` first; the functions' values; latency_ms).
+    """
+    known = {row.tobytes() for row in start}
+    met, values, latency_ms = start, top1(start), predictors.latency_ms(start)
+    for _ in range(generations):
+        children = []
+        for budget_ms in budgets_ms:
+            for best in best_within(values, latency_ms, budget_ms, PARENTS):
+                children += offspring(predictors.space, met[best], mutation, rng)
+        new = np.unique(np.concatenate(children), axis=0)
+        new = new[[row.tobytes() not in known for row in new]]
+        if not len(new):  # in a space so small that all was met
+            continue
+        known |= {row.tobytes() for row in new}
+        met = np.concatenate([met, new])
+        values = np.concatenate([values, top1(new)])
+        latency_ms = np.concatenate([latency_ms, predictors.latency_ms(new)])
+    return met, values, latency_ms
+
+
+def offspring(
+    space: space_lib.SearchSpace, parents: np.ndarray, mutation: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mutants, crossings) of parents drawn at random, half of `CHILDREN` each: int32 ``[n, tokens]``."""
+    picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
+    return space.mutate(rng, parents[picks[0]], mutation), space.crossover(rng, parents[picks[1]], parents[picks[2]])
+
+
+def best_within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, count: int) -> list[np.ndarray]:
+    """Places of the best `count` within a budget, the best first, by every function of values ``[n, functions]``.
+
+    Where too few keep the budget, the fastest of the others follow.
+    """
+    fits, found = latency_ms <= budget_ms, []
+    for column in values.T:
+        value = np.where(fits, column, -latency_ms)
+        best = np.argpartition(-value, min(count, len(value)) - 1)[:count]
+        found.append(best[np.argsort(-value[best], kind="stable")])
+    return found
+
+
+def train_evaluator(
+    records: records_lib.Records,
+    predictors: predictor_lib.Predictors,
+    settings: config_lib.Evaluator,
+    budgets_ms: np.ndarray,
+    seed: int = 0,
+    accuracy: bool = True,
+    progress: bool = False,
+    log: scalars.Log = scalars.nowhere,
+) -> tuple[evaluator_lib.Evaluator, list[dict[str, float]]]:
+    """`evaluator.train` on records and as many pseudo-labelled architectures as the settings ask for."""
+    pseudo = None
+    if settings.pseudo_labels:
+        rng = np.random.default_rng([seed, 3])
+        start = records.choices[rng.permutation(len(records))[:4000]]
+        pseudo = near_frontier(predictors, start, budgets_ms, settings.pseudo_labels, rng, settings.pessimism)
+    return evaluator_lib.train(records, predictors, settings, budgets_ms, seed, pseudo, accuracy, progress, log)
+
+
+def propose(
+    generator: generator_lib.Generator,
+    predictors: predictor_lib.Predictors,
+    budgets_ms: np.ndarray,
+    samples: int,
+    seed: int,
+    pessimism: float = 0.0,
+    refinement: int = 0,
+) -> list[candidates.Candidates]:
+    """Many architectures for each budget in one batch; those predicted over budget dropped, the rest ranked.
+
+    Args:
+      refinement: generations of `refined`.
+
+    A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range.
+    """
+    low, high = generator.budgets_ms[0], generator.budgets_ms[-1]
+    for budget_ms in budgets_ms:
+        if not low <= budget_ms <= high:
+            logging.warning("budget %g ms lies outside the trained range %.4g to %.4g ms", budget_ms, low, high)
+    choices, _, _ = generator.sample(budgets_ms, samples, seed)
+    found = [
+        candidates.ranked(predictors, budget_ms, drawn, pessimism)
+        for budget_ms, drawn in zip(budgets_ms, choices, strict=True)
+    ]
+    return refined(found, predictors, refinement, np.random.default_rng([seed, 5]), pessimism) if refinement else found
+
+
+def refined(
+    found: list[candidates.Candidates],
+    predictors: predictor_lib.Predictors,
+    generations: int,
+    rng: np.random.Generator,
+    pessimism: float = 0.0,
+) -> list[candidates.Candidates]:
+    """Candidates a few steps further up the predictors' hill: mutated and crossed for some generations.
+
+    A policy that still explores rarely draws the very top. All budgets go together: one call of the predictors judges
+    the children of all, and a child made for one budget may serve another.
+    """
+    budgets_ms = [proposal.budget_ms for proposal in found]
+    for _ in range(generations):
+        pool = []
+        for proposal in found:
+            parents = proposal.choices[:PARENTS]
+            pool += [parents, *offspring(predictors.space, parents, MUTATION, rng)]
+        found = candidates.within(predictors, budgets_ms, np.concatenate(pool), pessimism)
+    return found
+
+
+def satisfaction(
+    generator: generator_lib.Generator,
+    predictors: predictor_lib.Predictors,
+    budgets_ms: np.ndarray,
+    samples: int,
+    seed: int,
+) -> np.ndarray:
+    """The fraction of raw samples predicted within each budget, ``[budgets]`` (Fig. C)."""
+    choices, _, _ = generator.sample(budgets_ms, samples, seed)
+    latency_ms = np.stack([predictors.latency_ms(drawn) for drawn in choices])
+    return np.mean(latency_ms <= np.asarray(budgets_ms)[:, None], 1)
+
+
+def volume(found: list[candidates.Candidates], worst_latency_ms: float, worst_top1: float) -> float:
+    """Hypervolume of the best predicted candidate of every budget, in ms × fraction."""
+    return pareto.hypervolume(
+        [c.latency_ms[0] for c in found], [c.top1[0] for c in found], worst_latency_ms, worst_top1
+    )

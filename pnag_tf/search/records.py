@@ -1,0 +1,141 @@
+"""Records: the table of architectures with measured accuracy and latency, from our CSV or the authors' JSON."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import pathlib
+
+import numpy as np
+
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
+
+COLUMNS = ("arch", "top1", "latency_ms")
+
+
+@dataclasses.dataclass(frozen=True)
+class Records:
+    """Measured architectures of one space.
+
+    Attributes:
+      space: the space they belong to.
+      choices: int32 ``[n, tokens]``.
+      top1: validation accuracy as a fraction, float64 ``[n]``.
+      latency_ms: float64 ``[n]``.
+    """
+
+    space: space_lib.SearchSpace
+    choices: np.ndarray
+    top1: np.ndarray
+    latency_ms: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.choices)
+
+    def __getitem__(self, rows) -> Records:
+        return dataclasses.replace(
+            self, choices=self.choices[rows], top1=self.top1[rows], latency_ms=self.latency_ms[rows]
+        )
+
+    def lacks(self, choices: np.ndarray) -> np.ndarray:
+        """Which of the choices ``[n, tokens]`` are not in the table: bool ``[n]``."""
+        known = {row.tobytes() for row in self.choices}
+        return np.array([row.tobytes() not in known for row in choices], bool)
+
+    def append(self, other: Records) -> Records:
+        """Both tables, one after the other; architectures already present in the first are not repeated."""
+        other = other[self.lacks(other.choices)]
+        return Records(
+            self.space,
+            np.concatenate([self.choices, other.choices]),
+            np.concatenate([self.top1, other.top1]),
+            np.concatenate([self.latency_ms, other.latency_ms]),
+        )
+
+    def split(self, rng: np.random.Generator, held_out: float) -> tuple[Records, Records]:
+        """A random division into (training, held-out) records."""
+        order = rng.permutation(len(self))
+        count = max(1, round(held_out * len(self)))
+        return self[np.sort(order[count:])], self[np.sort(order[:count])]
+
+
+def read(path: str | os.PathLike, space: space_lib.SearchSpace, device: str = "mobile") -> Records:
+    """Reads a records file.
+
+    Args:
+      path: our CSV, columns ``arch,top1,latency_ms`` (more may follow), or the public PNAG file: a JSON list of
+        ``{"arch": str, "w1.2": {"top1_acc": fraction, "<device>_latency": seconds, ...}}``.
+      space: the space that every architecture must lie in.
+      device: whose latency is taken from the JSON file: mobile, cpu or gpu. Seconds become ms here and nowhere else.
+
+    Raises:
+      UserError: the file cannot be read, a value is no number, or an architecture is of another space.
+    """
+    path = pathlib.Path(path)
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise files.UserError(f"cannot read records {path}: {getattr(error, 'strerror', error)}") from None
+    rows = _json_rows(path, text, device) if path.suffix == ".json" else _csv_rows(path, text)
+    if not rows:
+        raise files.UserError(f"{path}: expected records, found none")
+    return from_rows(rows, space, str(path))
+
+
+def from_rows(rows: list[tuple[str, str, str]], space: space_lib.SearchSpace, source: str) -> Records:
+    """Records of (arch, top1, latency_ms) rows; `source` names their origin in errors."""
+    columns = ([], [], [])
+    for number, row in enumerate(rows, 1):
+        try:
+            arch, top1, latency_ms = space_lib.Architecture.parse(row[0]), float(row[1]), float(row[2])
+            space.check(arch)
+        except (TypeError, ValueError) as error:
+            raise files.UserError(f"{source}, record {number}: {error}") from None
+        if not (0 <= top1 <= 1 and 0 < latency_ms < float("inf")):
+            raise files.UserError(
+                f"{source}, record {number}: expected top1 as a fraction and latency_ms > 0, found {row[1]}, {row[2]}"
+            )
+        for column, value in zip(columns, (arch, top1, latency_ms), strict=True):
+            column.append(value)
+    return Records(space, space.encode(columns[0]), np.array(columns[1]), np.array(columns[2]))
+
+
+def _csv_rows(path: pathlib.Path, text: str) -> list[tuple[str, str, str]]:
+    reader = csv.DictReader(text.splitlines())
+    missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+    if missing:
+        found = ",".join(reader.fieldnames or ("nothing",))
+        raise files.UserError(f"{path}: expected a CSV with columns {','.join(COLUMNS)}, found {found[:200]}")
+    return [tuple(row[column] for column in COLUMNS) for row in reader]
+
+
+def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, float, float]]:
+    try:
+        table = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise files.UserError(f"{path}: expected JSON, found {error}") from None
+    rows = []
+    for number, entry in enumerate(table if isinstance(table, list) else [], 1):
+        try:
+            # One width multiplier per entry, its name the key: "w1.0" or "w1.2".
+            values = next(value for key, value in entry.items() if key.startswith("w"))
+            rows.append((entry["arch"], values["top1_acc"], 1000.0 * values[f"{device}_latency"]))
+        except (AttributeError, KeyError, StopIteration, TypeError) as error:
+            raise files.UserError(
+                f"{path}, record {number}: expected arch, top1_acc and {device}_latency, found none ({error})"
+            ) from None
+    return rows
+
+
+def write(path: str | os.PathLike, records: Records) -> None:
+    """Writes the CSV form, atomically."""
+    rows = (
+        {"arch": str(arch), "top1": f"{top1:.6f}", "latency_ms": f"{latency_ms:.6g}"}
+        for arch, top1, latency_ms in zip(
+            records.space.decode(records.choices), records.top1, records.latency_ms, strict=True
+        )
+    )
+    files.write_csv(path, rows, COLUMNS)

@@ -1,0 +1,168 @@
+"""The MobileNetV3 backbone of once-for-all: which layers an architecture stands for, with every shape.
+
+`Backbone.blocks(arch)` is the one description of the network; counting, building, timing and drawing all read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from pnag_tf.space import space
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """`value` rounded to a multiple of `divisor`, never below 90 % of it (MobileNet's rule)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One inverted-bottleneck block with its shapes.
+
+    Attributes:
+      name: 'first' for the fixed block, else 'unit1_layer0' (units from 1, as in the paper; layers from 0).
+      unit: index of the unit from 0, -1 for the fixed block.
+      layer: index of the layer in its unit.
+      in_size, out_size: height (= width) of the feature maps, in pixels.
+      in_channels, hidden, out_channels: channels before, inside and after; no expansion when hidden == in_channels
+        in the fixed block.
+      kernel, stride: of the depthwise convolution; its padding is kernel // 2 on every side, also at stride 2. On
+        maps smaller than the kernel the taps that would see padding alone are left out: same function, less work.
+      squeeze: channels of the squeeze-excite bottleneck, 0 for none.
+      activation: 'relu' or 'hard_swish'.
+    """
+
+    name: str
+    unit: int
+    layer: int
+    in_size: int
+    out_size: int
+    in_channels: int
+    hidden: int
+    out_channels: int
+    kernel: int
+    stride: int
+    squeeze: int
+    activation: str
+
+    @property
+    def expands(self) -> bool:
+        return self.unit >= 0
+
+    @property
+    def residual(self) -> bool:
+        return self.stride == 1 and self.in_channels == self.out_channels
+
+
+@dataclasses.dataclass(frozen=True)
+class Backbone:
+    """Everything of the network that is not searched. Per-unit tuples have one entry a unit.
+
+    Base widths are those of width multiplier 1.0; `Backbone` applies the multiplier.
+    """
+
+    base_widths: tuple[int, ...] = (24, 40, 80, 112, 160)
+    strides: tuple[int, ...] = (2, 2, 2, 1, 2)
+    squeeze_excite: tuple[bool, ...] = (False, True, False, True, True)
+    activations: tuple[str, ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
+    base_stem: int = 16
+    base_first: int = 16
+    base_final_expand: int = 960
+    base_feature_mix: int = 1280
+    width_multiplier: float = 1.0
+    stem_stride: int = 2
+    resolution: int = 224
+    classes: int = 1000
+
+    def __post_init__(self):
+        lengths = {len(self.base_widths), len(self.strides), len(self.squeeze_excite), len(self.activations)}
+        if len(lengths) != 1:
+            raise ValueError(f"backbone: per-unit settings have different lengths {sorted(lengths)}")
+
+    def _width(self, base: int) -> int:
+        return make_divisible(base * self.width_multiplier)
+
+    @property
+    def units(self) -> int:
+        return len(self.base_widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return tuple(self._width(base) for base in self.base_widths)
+
+    @property
+    def stem(self) -> int:
+        return self._width(self.base_stem)
+
+    @property
+    def first(self) -> int:
+        return self._width(self.base_first)
+
+    @property
+    def final_expand(self) -> int:
+        return self._width(self.base_final_expand)
+
+    @property
+    def feature_mix(self) -> int:
+        return self._width(self.base_feature_mix)
+
+    def hidden(self, in_channels: int, ratio: int) -> int:
+        return make_divisible(round(in_channels * ratio))
+
+    @property
+    def stem_size(self) -> int:
+        """Height of the feature maps behind the stem."""
+        return strided(self.resolution, self.stem_stride)
+
+    @property
+    def final_size(self) -> int:
+        """Height of the feature maps that the head pools."""
+        size = self.stem_size
+        for stride in self.strides:
+            size = strided(size, stride)
+        return size
+
+    def first_block(self) -> Block:
+        size = self.stem_size
+        return Block("first", -1, 0, size, size, self.stem, self.stem, self.first, 3, 1, 0, "relu")
+
+    def block(self, unit: int, layer: int, ratio: int, kernel: int) -> Block:
+        """The block in one layer slot, for one setting of it."""
+        size = self.stem_size
+        for stride in self.strides[:unit]:
+            size = strided(size, stride)
+        stride = self.strides[unit] if layer == 0 else 1
+        in_channels = self.widths[unit] if layer else (self.widths[unit - 1] if unit else self.first)
+        size = size if layer == 0 else strided(size, self.strides[unit])
+        hidden = self.hidden(in_channels, ratio)
+        return Block(
+            name=f"unit{unit + 1}_layer{layer}",
+            unit=unit,
+            layer=layer,
+            in_size=size,
+            out_size=strided(size, stride),
+            in_channels=in_channels,
+            hidden=hidden,
+            out_channels=self.widths[unit],
+            kernel=min(kernel, 2 * size - 1),
+            stride=stride,
+            squeeze=make_divisible(hidden / 4) if self.squeeze_excite[unit] else 0,
+            activation=self.activations[unit],
+        )
+
+    def blocks(self, arch: space.Architecture) -> list[Block]:
+        """All blocks of an architecture in order, the fixed first one included."""
+        if len(arch.depths) != self.units:
+            raise ValueError(f"architecture '{arch}' has {len(arch.depths)} units; the backbone has {self.units}")
+        slots = len(arch.kernels) // self.units
+        return [self.first_block()] + [
+            self.block(unit, layer, arch.ratios[unit * slots + layer], arch.kernels[unit * slots + layer])
+            for unit, depth in enumerate(arch.depths)
+            for layer in range(depth)
+        ]
+
+
+def strided(size: int, stride: int) -> int:
+    """Output height of a convolution with padding kernel // 2."""
+    return (size - 1) // stride + 1

@@ -1,0 +1,46 @@
+"""Multiply-adds and parameters of an architecture, counted from its description alone.
+
+Counted are convolutions, linear layers and the two squeeze-excite convolutions (their biases, and batch norm's two
+vectors, as parameters); nothing else, so that figures compare with those of once-for-all and MobileNetV3.
+"""
+
+from __future__ import annotations
+
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space
+
+
+def block_madds(block: backbone_lib.Block) -> int:
+    """Multiply-adds of one block for one image."""
+    expand = block.in_size**2 * block.in_channels * block.hidden if block.expands else 0
+    depthwise = block.out_size**2 * block.hidden * block.kernel**2
+    squeeze_excite = 2 * block.hidden * block.squeeze
+    project = block.out_size**2 * block.hidden * block.out_channels
+    return expand + depthwise + squeeze_excite + project
+
+
+def block_params(block: backbone_lib.Block) -> int:
+    """Trainable parameters of one block: weights, biases, batch norm's scale and offset."""
+    expand = (block.in_channels + 2) * block.hidden if block.expands else 0
+    depthwise = (block.kernel**2 + 2) * block.hidden
+    squeeze_excite = 2 * block.hidden * block.squeeze + block.hidden + block.squeeze if block.squeeze else 0
+    project = (block.hidden + 2) * block.out_channels
+    return expand + depthwise + squeeze_excite + project
+
+
+def madds(backbone: backbone_lib.Backbone, arch: space.Architecture) -> int:
+    """Multiply-adds of the network for one image."""
+    stem = backbone.stem_size**2 * 27 * backbone.stem
+    head = backbone.final_size**2 * backbone.widths[-1] * backbone.final_expand
+    mix = backbone.final_expand * backbone.feature_mix
+    classifier = backbone.feature_mix * backbone.classes
+    return stem + sum(map(block_madds, backbone.blocks(arch))) + head + mix + classifier
+
+
+def params(backbone: backbone_lib.Backbone, arch: space.Architecture) -> int:
+    """Trainable parameters of the network."""
+    stem = (27 + 2) * backbone.stem
+    head = (backbone.widths[-1] + 2) * backbone.final_expand
+    mix = backbone.final_expand * backbone.feature_mix
+    classifier = (backbone.feature_mix + 1) * backbone.classes
+    return stem + sum(map(block_params, backbone.blocks(arch))) + head + mix + classifier

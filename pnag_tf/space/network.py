@@ -1,0 +1,133 @@
+"""A plain Keras model of one architecture: standard layers only, so that it saves, loads and converts anywhere.
+
+The layout is once-for-all's MobileNetV3. Layer names are fixed, so that weights can be copied by name: 'stem_conv',
+'stem_bn'; for each block its name followed by '_expand_conv', '_expand_bn', '_depthwise_conv', '_depthwise_bn',
+'_squeeze_reduce', '_squeeze_expand', '_project_conv', '_project_bn' (the fixed block, 'first', does not expand);
+'final_expand_conv', 'final_expand_bn', 'feature_mix_conv', 'classifier'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
+
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # weight of the old average; PyTorch calls this 0.1
+
+# Keras has hard_swish(x) = x * relu6(x + 3) / 6 under the name hard_silu.
+_KERAS_ACTIVATIONS = {"relu": "relu", "hard_swish": "hard_silu"}
+
+
+def build(
+    backbone: backbone_lib.Backbone,
+    arch: space_lib.Architecture,
+    dropout: float = 0.0,
+    batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
+) -> keras.Model:
+    """The network of an architecture, freshly initialised: images float32 [n, r, r, 3] -> logits [n, classes].
+
+    Args:
+      dropout: rate in front of the classifier, in training.
+      batch_norm_momentum: weight of the old moving average in each training step.
+
+    Raises:
+      ValueError: the architecture has another number of units than the backbone.
+    """
+    images = keras.Input((backbone.resolution, backbone.resolution, 3), name="images")
+    x = stem(images, backbone, batch_norm_momentum)
+    for block in backbone.blocks(arch):
+        x = inverted_bottleneck(x, block, batch_norm_momentum)
+    logits = head(x, backbone, dropout, batch_norm_momentum)
+    return keras.Model(images, logits, name="subnet")
+
+
+def build_blocks(blocks: Iterable[backbone_lib.Block]) -> keras.Model:
+    """One block, or a chain of blocks that fit each other: float32 [n, s, s, c] -> [n, s', s', c'].
+
+    The blocks' names must differ.
+    """
+    blocks = list(blocks)
+    first = blocks[0]
+    features = keras.Input((first.in_size, first.in_size, first.in_channels), name="features")
+    x = features
+    for block in blocks:
+        x = inverted_bottleneck(x, block)
+    return keras.Model(features, x, name="blocks")
+
+
+def stem(x, backbone: backbone_lib.Backbone, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
+    """3x3 convolution, batch norm, h-swish: images -> [n, stem_size, stem_size, stem]."""
+    conv = keras.layers.Conv2D
+    x = _padded(x, conv, "stem_conv", 3, backbone.stem_stride, filters=backbone.stem)
+    return _activation(_batch_norm(x, "stem_bn", batch_norm_momentum), "hard_swish", "stem_act")
+
+
+def inverted_bottleneck(x, block: backbone_lib.Block, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
+    """Expand, depthwise, squeeze-excite, project; with the shortcut where the shapes allow it."""
+    shortcut, name = x, block.name
+    if block.expands:
+        x = _pointwise(x, block.hidden, f"{name}_expand_conv")
+        x = _batch_norm(x, f"{name}_expand_bn", batch_norm_momentum)
+        x = _activation(x, block.activation, f"{name}_expand_act")
+    x = _padded(x, keras.layers.DepthwiseConv2D, f"{name}_depthwise_conv", block.kernel, block.stride)
+    x = _batch_norm(x, f"{name}_depthwise_bn", batch_norm_momentum)
+    x = _activation(x, block.activation, f"{name}_depthwise_act")
+    if block.squeeze:
+        x = _squeeze_excite(x, block)
+    x = _pointwise(x, block.out_channels, f"{name}_project_conv")
+    x = _batch_norm(x, f"{name}_project_bn", batch_norm_momentum)
+    return keras.layers.Add(name=f"{name}_add")([shortcut, x]) if block.residual else x
+
+
+def head(x, backbone: backbone_lib.Backbone, dropout: float = 0.0, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
+    """Final expand, pooling, feature mix, classifier: [n, final_size, final_size, c] -> logits [n, classes]."""
+    x = _pointwise(x, backbone.final_expand, "final_expand_conv")
+    x = _activation(_batch_norm(x, "final_expand_bn", batch_norm_momentum), "hard_swish", "final_expand_act")
+    x = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    x = _activation(_pointwise(x, backbone.feature_mix, "feature_mix_conv"), "hard_swish", "feature_mix_act")
+    x = keras.layers.Dropout(dropout, name="dropout")(keras.layers.Flatten(name="flatten")(x))
+    return keras.layers.Dense(backbone.classes, name="classifier")(x)
+
+
+def _squeeze_excite(x, block: backbone_lib.Block):
+    gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{block.name}_squeeze_pool")(x)
+    gate = keras.layers.Conv2D(block.squeeze, 1, activation="relu", name=f"{block.name}_squeeze_reduce")(gate)
+    gate = keras.layers.Conv2D(block.hidden, 1, activation="hard_sigmoid", name=f"{block.name}_squeeze_expand")(gate)
+    return keras.layers.Multiply(name=f"{block.name}_squeeze_multiply")([x, gate])
+
+
+def _pointwise(x, filters: int, name: str):
+    return keras.layers.Conv2D(filters, 1, use_bias=False, name=name)(x)
+
+
+def _padded(x, layer: type[keras.layers.Layer], name: str, kernel: int, stride: int, **settings):
+    """A convolution with padding kernel // 2 on every side; 'same' pads unevenly at stride 2."""
+    if stride > 1:
+        x = keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
+    padding = "valid" if stride > 1 else "same"
+    return layer(kernel_size=kernel, strides=stride, padding=padding, use_bias=False, name=name, **settings)(x)
+
+
+def _batch_norm(x, name: str, momentum: float):
+    return keras.layers.BatchNormalization(momentum=momentum, epsilon=BATCH_NORM_EPSILON, name=name)(x)
+
+
+def _activation(x, kind: str, name: str):
+    return keras.layers.Activation(_KERAS_ACTIVATIONS[kind], name=name)(x)
+
+
+def randomise(model: keras.Model) -> keras.Model:
+    """Gives batch norm random offsets: activations then keep their size through all layers, as in a trained network.
+
+    Freshly initialised, they fade to denormal numbers, which a CPU may compute more slowly.
+    """
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.beta.assign(rng.normal(scale=0.5, size=layer.beta.shape))
+    return model

@@ -1,0 +1,133 @@
+"""Accuracies of many subnets on many processes or machines, with Ray.
+
+Each actor loads the supernet once and has few architectures at a time, which share a pass over the images. One that
+dies is replaced, and only the architectures that it had are given out again; each result comes back once.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from pnag_tf import config as config_lib
+from pnag_tf import data
+from pnag_tf.supernet import ofa, shrinking, subnet
+from pnag_tf.util import files, terminal
+
+CORES = 4  # of an actor where there is no GPU
+REACH_S = 10.0  # for how long to wait for a cluster
+DEATHS = 3  # of actors in a row, with no result in between, after which it is no accident
+
+
+def accuracies(
+    config: config_lib.Config,
+    supernet_path: str | os.PathLike,
+    choices: np.ndarray,
+    address: str,
+    workers: int = 0,
+) -> Iterator[tuple[int, float]]:
+    """Yields (row of `choices`, validation top-1) as they come, each row once.
+
+    Args:
+      config: data, and how subnets are measured; the images lie under the same path on all machines.
+      supernet_path: a saved supernet, readable on all machines.
+      choices: int32 [n, tokens].
+      address: 'local' starts Ray on this machine; 'auto' finds the cluster that this machine is in, and host:port one
+        elsewhere.
+      workers: actors; 0 = one for each GPU, or for each CORES cores where there is none.
+
+    Raises:
+      UserError: Ray is not installed or cannot be reached, or actors die again and again.
+    """
+    ray = _library()
+    _connect(ray, address)
+    try:
+        count, needs = _actors(ray.cluster_resources(), workers)
+        actor = ray.remote(max_restarts=0, **needs)(Judge)
+        start = (config, os.path.abspath(supernet_path))
+        yield from _give_out(ray, lambda: actor.remote(*start), min(len(choices), count), choices)
+    finally:
+        ray.shutdown()
+
+
+def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[tuple[int, float]]:
+    share = max(1, min(subnet.SHARED_PASS, len(choices) // max(count, 1)))
+    waiting = [range(start, min(start + share, len(choices))) for start in range(0, len(choices), share)][::-1]
+    running = {}  # reference of a result -> (actor, rows)
+
+    def send(actor):
+        if waiting:
+            rows = waiting.pop()
+            running[actor.top1.remote(choices[rows.start : rows.stop])] = (actor, rows)
+
+    for _ in range(count):
+        send(make())
+    deaths = 0
+    while running:
+        (done,), _ = ray.wait(list(running), num_returns=1)
+        actor, rows = running.pop(done)
+        try:
+            top1 = ray.get(done)
+        except ray.exceptions.RayActorError as error:
+            deaths += 1
+            if deaths == DEATHS:
+                raise files.UserError(
+                    f"Ray: {deaths} actors died one after the other: {terminal.first_line(error)}"
+                ) from None
+            waiting.append(rows)
+            send(make())
+            continue
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, files.UserError):
+                raise error.cause from None
+            raise
+        deaths = 0
+        send(actor)  # before the result is used: the actor does not wait for that
+        yield from zip(rows, top1, strict=True)
+
+
+class Judge:
+    """What runs in an actor."""
+
+    def __init__(self, config: config_lib.Config, supernet_path: str):
+        splits = data.load(config.data, config.backbone.resolution, config.seed)
+        self._subnets = subnet.Subnets(ofa.load(supernet_path), shrinking.calibration_batches(config, splits))
+        self._validation = shrinking.validation_batches(config, splits, config.measure.validation_images)
+
+    def top1(self, choices: np.ndarray) -> list[float]:
+        """Validation top-1 of each architecture, fractions: choices int32 [n, tokens]."""
+        return [top1 for top1, _ in self._subnets.accuracies(choices, self._validation)]
+
+
+def _library():
+    try:
+        import ray
+    except ImportError:
+        raise files.UserError("--ray_address: Ray is not installed: python -m pip install -e '.[ray]'") from None
+    return ray
+
+
+def _connect(ray, address: str) -> None:
+    options = {"logging_level": "error", "log_to_driver": False}
+    try:
+        if address == "local":
+            options["include_dashboard"] = False
+        elif address != "auto":  # Ray itself would try for minutes
+            host, port = address.removeprefix("ray://").rsplit(":", 1)
+            socket.create_connection((host, int(port)), REACH_S).close()
+        ray.init(address=address, **options)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise files.UserError(
+            f"--ray_address={address}: no Ray cluster can be reached ({terminal.first_line(error)})"
+        ) from None
+
+
+def _actors(resources: dict[str, float], workers: int) -> tuple[int, dict[str, int]]:
+    """How many actors, and what each needs of a cluster's resources."""
+    gpus, cores = int(resources.get("GPU", 0)), int(resources.get("CPU", 1))
+    if gpus:
+        return workers or gpus, {"num_gpus": 1}
+    return workers or max(1, cores // CORES), {"num_cpus": max(1, cores // workers if workers else min(CORES, cores))}

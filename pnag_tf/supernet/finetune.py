@@ -1,0 +1,192 @@
+"""Fine-tunes one network from the supernet's weights; the best epoch by validation is kept.
+
+The paper's section E: the chosen architecture takes its parameters from the full network and trains for 75 epochs.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm.keras import TqdmCallback
+
+from pnag_tf import config as config_lib
+from pnag_tf import data as data_lib
+from pnag_tf.supernet import distribution as distribution_lib
+from pnag_tf.supernet import subnet
+from pnag_tf.util import files, scalars
+
+BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
+
+
+def train(
+    start: Callable[[], keras.Model],
+    config: config_lib.Config,
+    splits: data_lib.Splits,
+    folder: pathlib.Path,
+    progress: bool = True,
+    log: scalars.Log = scalars.nowhere,
+    distribution: distribution_lib.Distribution | None = None,
+) -> tuple[keras.Model, list[dict]]:
+    """Trains a network and returns it as it was after its best epoch; called again after a crash, it goes on.
+
+    The history is written behind the best network of its last epoch: once it has all epochs, both are final, and a
+    further call only reads them.
+
+    With an average over steps (`Finetune.ema`), the averaged weights are what is judged and kept.
+
+    Args:
+      start: makes the network to begin with: images float32 [n, r, r, 3] -> logits [n, classes].
+      config: data and fine-tuning settings.
+      folder: keeps the start, the state after each epoch, the best network and the history.
+
+    Returns:
+      (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy`; epoch 0 is the start.
+
+    Raises:
+      FloatingPointError: the loss became NaN.
+    """
+    distribution = distribution or distribution_lib.make()
+    settings, batch = config.finetune, config.data.batch_size
+    steps = splits.steps_per_epoch(batch)
+    history = _numbers(files.rows_left(folder / HISTORY))
+    kept = distribution.written(folder / STATE)
+    if len(history) > settings.epochs and (folder / BEST).exists():
+        kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
+        return keras.models.load_model(folder / BEST, compile=False), history
+    if not (folder / BEST).exists():
+        _keep(start(), distribution.written(folder / BEST))
+        history = []
+    network = _compiled(distribution.shared(folder / BEST), config, steps, distribution)
+
+    def fed(batches):
+        return distribution.parted(
+            batches.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
+        )
+
+    validation = fed(splits.validation(config.measure.batch_size))
+    if not history:
+        judged = network.evaluate(validation, verbose=0, return_dict=True)
+        history = [{"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}]
+        files.write_csv(distribution.written(folder / HISTORY), history, history[0])
+    if (folder / STATE).exists():
+        network.load_weights(folder / STATE)
+    done = int(network.optimizer.iterations.value.numpy()) // steps
+    history = history[: done + 1]
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
+    callbacks += [_Best(kept.parent, history, log), _State(kept)]
+    if progress:
+        callbacks.append(TqdmCallback(verbose=0, desc="fine-tune"))
+    if done < settings.epochs:
+        network.fit(
+            fed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
+            epochs=settings.epochs,
+            initial_epoch=done,
+            steps_per_epoch=steps,
+            validation_data=validation,
+            shuffle=False,  # the data come shuffled
+            callbacks=callbacks,
+            verbose=0,
+        )
+    kept.unlink(missing_ok=True)
+    return keras.models.load_model(folder / BEST, compile=False), history
+
+
+def with_policy(network: keras.Model, policy: str) -> keras.Model:
+    """The same network and weights under a Keras dtype policy; its last layer, the logits, stays float32."""
+
+    def clone(layer):
+        settings = layer.get_config()
+        return type(layer).from_config(settings | {"dtype": "float32" if layer is network.layers[-1] else policy})
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
+    """(top-1, top-5) of a network, fractions, on (images float32 [b, r, r, 3], labels int32 [b]) pairs."""
+    count, total = 0, 0
+    for images, labels in batches:
+        total = total + subnet.hits(network(images, training=False), tf.cast(labels, tf.int32))
+        count += len(labels)
+    return tuple((np.asarray(total) / count).tolist())
+
+
+def _compiled(
+    path: pathlib.Path, config: config_lib.Config, steps: int, distribution: distribution_lib.Distribution
+) -> keras.Model:
+    """A saved network, ready to be trained for epochs of `steps`."""
+    with distribution.scope():
+        network = keras.models.load_model(path, compile=False)
+        if config.mixed_precision:
+            network = with_policy(network, "mixed_bfloat16")
+        _compile(distribution.fitted(network), config.finetune, config.supernet, steps)
+    return network
+
+
+def _compile(
+    network: keras.Model, settings: config_lib.Finetune, regularisation: config_lib.Supernet, steps: int
+) -> None:
+    optimizer = keras.optimizers.SGD(
+        keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps),
+        momentum=regularisation.momentum,
+        nesterov=True,
+        use_ema=settings.ema > 0,
+        ema_momentum=settings.ema or 0.99,
+    )
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularisation.label_smoothing)
+    for layer in network.layers:
+        if regularisation.weight_decay and hasattr(layer, "kernel"):
+            layer.kernel.regularizer = keras.regularizers.L2(regularisation.weight_decay / 2)
+    optimizer.build(network.trainable_variables)  # so that its state can be loaded
+    network.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
+
+
+class _Best(keras.callbacks.Callback):
+    """Keeps the network after each epoch that is the best so far, and the history.
+
+    It stands behind the callback that puts the averaged weights into the network.
+    """
+
+    def __init__(self, folder: pathlib.Path, history: list[dict], log: scalars.Log):
+        super().__init__()
+        self.folder, self.history, self.log = folder, history, log
+
+    def on_epoch_end(self, epoch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(f"fine-tuning: loss {logs['loss']} in epoch {epoch + 1}")
+        row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in ("loss", "accuracy", "val_accuracy")}
+        if row["val_accuracy"] > max(earlier["val_accuracy"] for earlier in self.history):
+            _keep(self.model, self.folder / BEST)
+        self.history.append(row)
+        files.write_csv(self.folder / HISTORY, self.history, row)
+        self.log(epoch + 1, row)
+
+
+class _State(keras.callbacks.Callback):
+    """Saves what the next epoch begins with: weights, their average, the optimizer.
+
+    It stands behind the callback that takes the averaged weights out of the network again.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        super().__init__()
+        self.path = path
+
+    def on_epoch_begin(self, epoch, logs=None):
+        with files.replacing(self.path) as beside:
+            self.model.save_weights(beside)
+
+
+def _keep(network: keras.Model, path: pathlib.Path) -> None:
+    """Saves a network in float32: mixed precision is how it is trained, not what it is."""
+    with files.replacing(path) as beside:
+        with_policy(network, "float32").save(beside, include_optimizer=False)
+
+
+def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:
+    return [{name: float(value) if name != "epoch" else int(value) for name, value in row.items()} for row in rows]

@@ -1,0 +1,237 @@
+"""The supernet: one Keras model that computes any architecture of the space, which it takes as an int32 argument.
+
+Nothing is ever "active" inside the model. One traced graph serves every architecture, and a call pays only for the
+layers, channels and kernels it asks for: channels are sliced by a tensor, the kernel is cut out of a stack of filters,
+layers beyond the depth are skipped by `tf.cond`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import space as space_lib
+from pnag_tf.supernet import elastic
+
+BATCH_NORM_MOMENTUM = 0.9  # of the moving statistics, once-for-all's 0.1 the other way round
+
+
+@keras.saving.register_keras_serializable("pnag_tf")
+class Supernet(keras.Model):
+    """MobileNetV3 with elastic depth, width and kernel (once-for-all).
+
+    ```
+    logits = supernet({"images": images, "choices": choices})
+    ```
+
+    Args:
+      space: which depths, kernels and ratios there are.
+      backbone: widths, strides, resolution, classes.
+      dropout: rate before the classifier, in training.
+
+    Shapes: images float32 [b, r, r, 3]; choices int32 [tokens], see `space`; logits float32 [b, classes].
+
+    Batch norm statistics are one array, float32 [2, channels]: means and variances of all batch norms one after the
+    other, in network order. `forward` takes them as an argument, so a subnet's own statistics are data like its
+    choices. The moving ones are what `call` uses without training. In training every subnet that goes through `call`
+    moves them, in the channels and layers that it has: they are the largest network's only while no other is drawn,
+    as in the first phase of progressive shrinking, and later a mixture that is right for none. Nothing recalibrates
+    them. They serve the teacher, which is the network of such a first phase; whatever measures or extracts a subnet
+    takes statistics of its own, from `subnet.Subnets.statistics`.
+
+    Activations have the type of the images: with bfloat16 ones it computes in mixed precision, where weights,
+    statistics and everything behind the pooling stay float32.
+    """
+
+    def __init__(self, space: space_lib.SearchSpace, backbone: backbone_lib.Backbone, dropout: float = 0.1, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        if space.units != backbone.units:
+            raise ValueError(f"the space has {space.units} units, the backbone {backbone.units}")
+        self.space, self.backbone, self.dropout = space, backbone, dropout
+        he = keras.initializers.VarianceScaling(2.0, "fan_out")
+        self.stem = self.add_weight(shape=(3, 3, 3, backbone.stem), initializer=he, name="stem")
+        self.stem_norm = elastic.BatchNorm(backbone.stem, name="stem_norm")
+        self.first = elastic.ElasticBlock(block := backbone.first_block(), (3,), (block.hidden,), (0,))
+        self.blocks = [
+            _elastic_block(space, backbone, unit, layer)
+            for unit in range(space.units)
+            for layer in range(space.max_depth)
+        ]
+        last, wide = backbone.widths[-1], backbone.final_expand
+        self.final_expand = self.add_weight(shape=(last, wide), initializer=he, name="final_expand")
+        self.final_norm = elastic.BatchNorm(wide, name="final_norm")
+        self.feature_mix = self.add_weight(shape=(wide, backbone.feature_mix), initializer=he, name="feature_mix")
+        self.drop = keras.layers.Dropout(dropout, seed=0, name="dropout")
+        self.classifier = keras.layers.Dense(
+            backbone.classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="classifier"
+        )
+        self.classifier.build((None, backbone.feature_mix))
+        channels = sum(norm.channels for norm in self.norms)
+        self.moving = self.add_weight(
+            shape=(2, channels),
+            initializer=_fresh_statistics,
+            trainable=False,
+            name="moving_statistics",
+            aggregation="mean",  # over replicas, each of which sees its part of a batch
+        )
+        self.built = True
+
+    @property
+    def norms(self) -> list[elastic.BatchNorm]:
+        """All batch norms in the order of their statistics."""
+        blocks = [norm for block in (self.first, *self.blocks) for norm in block.norms]
+        return [self.stem_norm, *blocks, self.final_norm]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "space": dataclasses.asdict(self.space),
+            "backbone": dataclasses.asdict(self.backbone),
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        tuples = {
+            name: {k: tuple(v) if isinstance(v, list) else v for k, v in config.pop(name).items()}
+            for name in ("space", "backbone")
+        }
+        return cls(space_lib.SearchSpace(**tuples["space"]), backbone_lib.Backbone(**tuples["backbone"]), **config)
+
+    def call(self, inputs, training=False):
+        """Logits [b, classes]; with training=True by the batch's statistics, which also enter the moving ones."""
+        if not training:
+            return self.forward(inputs["images"], inputs["choices"], self.moving)[0]
+        logits, measured = self.forward(inputs["images"], inputs["choices"], training=True)
+        self.moving.assign(self.moved(measured))
+        return logits
+
+    def forward(self, images, choices, statistics=None, training=False):
+        """The network of `choices`, as a function of nothing but its arguments and the weights.
+
+        Args:
+          images: float32 or bfloat16 [b, r, r, 3].
+          choices: int32 [tokens].
+          statistics: float32 [2, channels]; None normalises by the batch's own.
+          training: whether dropout acts.
+
+        Returns:
+          logits float32 [b, classes], and the batch's statistics [2, channels] or None where they were given.
+          Entries of layers and channels that took no part have variance 0.
+        """
+        given = self._divide(statistics)
+        stem, first, *blocks, final = given
+        measured = []
+
+        def bind(norm, linear, part):
+            y, found = norm.bind(linear, None if part is None else part[0])
+            measured.append([found])
+            return y
+
+        pad = [[0, 0], [1, 1], [1, 1], [0, 0]]
+        x = bind(self.stem_norm, lambda f: self._stem(images, pad, f), stem)
+        x, found = self.first(elastic.hard_swish(x), ratio=0, kernel=0, statistics=first)
+        measured.append(found)
+        for index, (block, part) in enumerate(zip(self.blocks, blocks, strict=True)):
+            unit, layer = divmod(index, self.space.max_depth)
+            x, found = self._layer(block, unit, layer, x, choices, part)
+            measured.append(found)
+        final_expand = tf.convert_to_tensor(self.final_expand)
+        pooled_in = x
+        x = bind(
+            self.final_norm,
+            lambda f: elastic.pointwise(pooled_in, final_expand if f is None else final_expand * f),
+            final,
+        )
+        x = tf.reduce_mean(tf.cast(elastic.hard_swish(x), tf.float32), [1, 2])
+        x = elastic.hard_swish(tf.matmul(x, self.feature_mix))
+        logits = self.classifier(self.drop(x, training=training))
+        if statistics is not None:
+            return logits, None
+        return logits, tf.concat([part for parts in measured for part in parts], 1)
+
+    def _stem(self, images, pad, factor):
+        filters = tf.convert_to_tensor(self.stem) if factor is None else self.stem * factor
+        return tf.nn.conv2d(images, tf.cast(filters, images.dtype), self.backbone.stem_stride, padding=pad)
+
+    def _layer(self, block, unit, layer, x, choices, statistics):
+        """One layer slot; skipped, at no cost, when it lies beyond the unit's depth."""
+        ratio = choices[self.space.ratio_columns[unit, layer]]
+        kernel = choices[self.space.kernel_columns[unit, layer]]
+        if layer < self.space.depths[0]:
+            return block(x, ratio=ratio, kernel=kernel, statistics=statistics)
+        depth = tf.gather(tf.constant(self.space.depths), choices[self.space.depth_columns[unit]])
+        nothing = [] if statistics is not None else [tf.zeros([2, norm.channels]) for norm in block.norms]
+        compute = functools.partial(block, x, ratio=ratio, kernel=kernel, statistics=statistics)
+        return tf.cond(layer < depth, compute, lambda: (x, nothing))
+
+    def _divide(self, statistics):
+        """Statistics [2, channels] as a list of lists, one a block (stem, first, blocks, final), or Nones."""
+        groups = [[self.stem_norm], self.first.norms, *(block.norms for block in self.blocks), [self.final_norm]]
+        if statistics is None:
+            return [None] * len(groups)
+        parts = iter(tf.split(statistics, [norm.channels for group in groups for norm in group], axis=1))
+        return [[next(parts) for _ in group] for group in groups]
+
+    def moved(self, measured):
+        """Moving statistics after one batch: those of channels that took part move, the others stay."""
+        part = tf.cast(measured[1:] > 0, measured.dtype) * (1 - BATCH_NORM_MOMENTUM)
+        return self.moving + part * (measured - self.moving)
+
+    def sort_channels(self) -> None:
+        """Orders every block's hidden channels by importance, so that the first ones are the best to keep.
+
+        Importance is the L1 norm of a channel's outgoing weights (once-for-all, section 3.3). The largest network
+        computes the same function as before.
+        """
+        moving = np.array(self.moving)
+        start = self.stem_norm.channels + sum(norm.channels for norm in self.first.norms)
+        for block in self.blocks:
+            order = np.argsort(-np.abs(np.array(block.project)).sum(1), kind="stable")
+            _permute(block, order)
+            for norm in block.norms[:-1]:
+                moving[:, start : start + norm.channels] = moving[:, start + order]
+                start += norm.channels
+            start += block.norms[-1].channels
+        self.moving.assign(moving)
+
+
+def _permute(block: elastic.ElasticBlock, order: np.ndarray) -> None:
+    """Reorders a block's hidden channels, and the squeeze-excite bottleneck by the same measure."""
+    for weight, axis in (
+        (block.expand, 1),
+        (block.expand_norm.scale, 0),
+        (block.expand_norm.offset, 0),
+        (block.depthwise, 2),
+        (block.depthwise_norm.scale, 0),
+        (block.depthwise_norm.offset, 0),
+        (block.project, 0),
+    ):
+        weight.assign(np.take(np.array(weight), order, axis))
+    if block.squeezes[-1]:
+        reduce, excite = np.array(block.reduce)[order], np.array(block.excite)[:, order]
+        inner = np.argsort(-np.abs(excite).sum(1), kind="stable")
+        block.reduce.assign(reduce[:, inner])
+        block.reduce_bias.assign(np.array(block.reduce_bias)[inner])
+        block.excite.assign(excite[inner])
+        block.excite_bias.assign(np.array(block.excite_bias)[order])
+
+
+def _elastic_block(space, backbone, unit: int, layer: int) -> elastic.ElasticBlock:
+    options = [backbone.block(unit, layer, ratio, space.kernels[-1]) for ratio in space.ratios]
+    return elastic.ElasticBlock(
+        options[-1],
+        space.kernels,
+        tuple(option.hidden for option in options),
+        tuple(option.squeeze for option in options),
+    )
+
+
+def _fresh_statistics(shape, dtype=None):
+    """Mean 0, variance 1."""
+    return tf.constant(np.stack([np.zeros(shape[1]), np.ones(shape[1])]), dtype or "float32")

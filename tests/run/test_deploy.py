@@ -1,0 +1,109 @@
+"""Which finalist a budget gets, by hand-made latencies."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from pnag_tf import config, presets
+from pnag_tf.latency.device import Device, Latency
+from pnag_tf.run import deploy, deploying
+from pnag_tf.search import candidates
+from pnag_tf.supernet import subnet
+
+
+def _finalist(predicted_ms):
+    found = candidates.Candidates(9.0, np.zeros((1, 1), np.int32), np.array([0.5]), np.array([predicted_ms]))
+    return deploy.Finalist(found, 0)
+
+
+def _measure(real_ms, asked):
+    """A device on which finalists take `real_ms`, in order of their prediction."""
+
+    def measure(finalists):
+        for finalist in finalists:
+            asked.append(finalist.predicted_ms)
+            ms = real_ms[finalist.predicted_ms]
+            finalist.latency = Latency(ms, ms, ms, 1, "test")
+
+    return measure
+
+
+def test_the_best_that_measures_within_the_budget_is_taken_and_few_are_measured():
+    finalists, asked = [_finalist(ms) for ms in (4.0, 3.0, 2.0, 1.0)], []
+    real_ms = {4.0: 4.0, 3.0: 3.3, 2.0: 1.9, 1.0: 1.0}
+    chosen = deploy.measured_within(finalists, [3.0, 5.0], _measure(real_ms, asked))
+    assert [each.predicted_ms for each in chosen] == [2.0, 4.0]
+    assert sorted(asked) == [2.0, 3.0, 4.0]
+
+
+def test_the_fastest_is_taken_where_none_fits():
+    finalists, asked = [_finalist(ms) for ms in (3.0, 2.0)], []
+    chosen = deploy.measured_within(finalists, [1.0, 2.5], _measure({3.0: 3.0, 2.0: 2.6}, asked))
+    assert [each.predicted_ms for each in chosen] == [2.0, 2.0]
+
+
+# ---- with a device on which a file is its latency, half as fast as when the table was made ---------------------------
+
+
+def _timed(models):
+    return [Latency(ms := 2 * float(model), 0.9 * ms, 1.1 * ms, 1, "test") for model in models]
+
+
+DEVICE = Device(".tflite", lambda network: network, _timed, lambda: "test")
+REFERENCE = deploy.Reference(b"3", 3.0)
+
+
+def test_latencies_stay_as_measured_and_say_how_slow_the_reference_was():
+    (found,) = deploy.latencies_at([b"1.5"], DEVICE, REFERENCE)
+    assert (found.median_ms, found.p5_ms, found.slowness, found.at_table_ms) == (3.0, 2.7, 2.0, 1.5)
+    assert found.columns() == {
+        "latency_ms": "3", "latency_p5_ms": "2.7", "latency_p95_ms": "3.3", "latency_at_table_ms": "1.5",
+        "slowness": "2.000",
+    }  # fmt: skip
+    (alone,) = deploy.latencies_at([b"1.5"], DEVICE, None)
+    assert alone.slowness is None and alone.at_table_ms == alone.median_ms == 3.0
+    assert list(alone.columns()) == ["latency_ms", "latency_p5_ms", "latency_p95_ms"]
+
+
+def test_nothing_is_divided_on_a_phone():
+    run = deploying.Deploying(dataclasses.replace(presets.preset("tiny"), device="mobile"), None)
+    assert run._reference() is None
+
+
+@pytest.fixture
+def chosen(space, monkeypatch):
+    """Calls `deploy.choose` for budgets: of two networks the slower one is better on validation."""
+    choices = np.stack([space.smallest(), space.largest()])
+    real_ms = {row.tobytes(): ms for row, ms in zip(choices, (1.0, 2.0), strict=True)}
+    monkeypatch.setattr(
+        subnet, "extract", lambda net, arch, statistics: str(real_ms[space.encode([str(arch)])[0].tobytes()]).encode()
+    )
+    fake = types.SimpleNamespace(
+        net=types.SimpleNamespace(space=space),
+        statistics=lambda row: None,
+        accuracy=lambda row, batches, statistics: (0.5 + 0.1 * real_ms[np.asarray(row).tobytes()], 1.0),
+    )
+
+    def test(batch_size):
+        raise AssertionError("test images are read before the choice is made")
+
+    splits = types.SimpleNamespace(validation=lambda batch_size, images: [], test=test)
+
+    def choose(budgets_ms, known):
+        proposals = [candidates.Candidates(ms, choices, np.array([0.5, 0.6]), np.ones(2)) for ms in budgets_ms]
+        settings = config.Config("tiny", space=space)
+        return [each.exported for each in deploy.choose(settings, fake, splits, DEVICE, proposals, known)]
+
+    return choose
+
+
+def test_a_budget_is_held_to_the_latency_at_the_tables_speed_and_no_test_image_is_read(chosen):
+    assert chosen([1.0, 2.0], REFERENCE) == [b"1.0", b"2.0"]
+    assert chosen([2.0, 4.0], None) == [b"1.0", b"2.0"]
+
+
+def test_budgets_keep_the_digits_that_tell_them_apart():
+    assert [candidates.budget_name(ms) for ms in (30, 30.0, 0.162, np.float64(2.5))] == ["30", "30", "0.162", "2.5"]
+    assert [candidates.budget_name(ms) for ms in (5.0000001, 5.0000002)] == ["5.0000001", "5.0000002"]

@@ -1,0 +1,169 @@
+"""Accuracy and latency predictors on tables whose truth is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from pnag_tf import config
+from pnag_tf.search import accuracy, predictor, records, regression
+from pnag_tf.space import features
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
+
+SETTINGS = config.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=32)
+
+
+def test_graph_features_equal_numpys(space):
+    choices = space.sample(np.random.default_rng(0), 50)
+    encoder = features.Encoder(space)
+    assert (encoder.one_hot(choices).numpy() == space.one_hot(choices)).all()
+    assert (encoder.joint(choices).numpy() == space.layer_one_hot(choices)).all()
+    assert (encoder.active(choices).numpy() == space.active(choices)).all()
+
+
+def test_ridge_recovers_a_line_and_ignores_noise():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(200, 3))
+    np.testing.assert_allclose(regression.ridge(inputs, 2 + inputs @ [1, -1, 0.5]), [2, 1, -1, 0.5], atol=1e-6)
+    noise = regression.ridge(rng.normal(size=(60, 50)), rng.normal(size=60))
+    assert np.abs(noise[1:]).max() < 0.2  # least squares would give coefficients near 1
+
+
+def test_pairs_recover_a_product():
+    rng = np.random.default_rng(0)
+    inputs = rng.normal(size=(300, 4)).astype(np.float32)
+    allowed = np.triu(np.ones((4, 4), np.float32), 1)
+    weights = regression.pairs(inputs, 3 * inputs[:, 0] * inputs[:, 2], allowed, 1e-3)
+    expected = np.zeros((4, 4))
+    expected[0, 2] = 3
+    np.testing.assert_allclose(weights, expected, atol=1e-2)
+
+
+def test_gaussian_process_goes_through_what_it_saw_and_back_to_the_mean():
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (80, 2)).astype(np.float32)
+    truth = np.stack([np.sin(2 * inputs[:, 0]), 3 + inputs[:, 1] * np.sin(2 * inputs[:, 0])], 1)
+    process = regression.gaussian_process(inputs, truth).graph
+    np.testing.assert_allclose(process(inputs), truth, atol=0.05)
+    between = rng.uniform(-0.8, 0.8, (50, 2)).astype(np.float32)
+    wave = np.sin(2 * between[:, 0])
+    np.testing.assert_allclose(process(between), np.stack([wave, 3 + between[:, 1] * wave], 1), atol=0.1)
+    np.testing.assert_allclose(process(np.full((1, 2), 100.0, np.float32))[0], truth.mean(0), rtol=1e-6)
+
+
+def test_gaussian_process_averages_noise_away():
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (200, 3))
+    process = regression.gaussian_process(inputs, rng.normal(size=(200, 1)))
+    assert process.graph(inputs.astype(np.float32)).numpy().std() < 0.4
+
+
+def test_members_average_to_the_prediction(table, predictors):
+    members = predictors.members(table.choices)
+    assert members.shape == (len(table), predictors.settings.members) and members.std(1).min() > 0
+    np.testing.assert_allclose(members.mean(1), predictors.top1(table.choices), atol=1e-5)
+
+
+def test_latency_of_a_sum_over_blocks_is_exact(table, predictors):
+    assert predictors.report["latency_max_error_ms"] < 1e-3 * table.latency_ms.std()
+    np.testing.assert_allclose(predictors.latency_ms(table.choices), table.latency_ms, rtol=1e-4)
+
+
+def test_accuracy_ranks_unseen_architectures(space, truth, predictors):
+    unseen = space.sample(np.random.default_rng(99), 300)
+    top1, _ = truth(unseen)
+    assert np.corrcoef(predictors.top1(unseen), top1)[0, 1] > 0.97
+    assert predictors.report["top1_tau"] > 0.8
+
+
+def test_save_and_load_predict_the_same(space, predictors, tmp_path):
+    predictors.save(tmp_path)
+    again = predictor.load(tmp_path, space)
+    choices = space.sample(np.random.default_rng(1), 20)
+    for first, second in zip(predictors.predict(choices), again.predict(choices), strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert again.report == predictors.report
+    with pytest.raises(files.UserError, match="this space has"):
+        predictor.load(tmp_path, space_lib.SearchSpace())
+    with pytest.raises(files.UserError, match="cannot read"):
+        predictor.load(tmp_path / "none", space)
+
+
+def test_the_same_seed_gives_the_same_predictors(space, table):
+    settings = config.Predictors(members=2, hidden=8, layers=2, epochs=2, batch_size=32)
+    first, second = (predictor.train(table[:100], settings, seed=3) for _ in range(2))
+    np.testing.assert_array_equal(first.top1(table.choices), second.top1(table.choices))
+
+
+def test_a_network_each_as_in_the_paper(space, table, truth, tmp_path):
+    settings = dataclasses.replace(SETTINGS, model="mlp", members=1, hidden=32, epochs=100)
+    found = predictor.train(table, settings, 0)
+    unseen = space.sample(np.random.default_rng(99), 300)
+    top1, latency_ms = truth(unseen)
+    assert np.corrcoef(found.top1(unseen), top1)[0, 1] > 0.9
+    assert 0.95 < np.corrcoef(found.latency_ms(unseen), latency_ms)[0, 1] < 0.99999  # a ridge regression is exact
+    assert found.report["latency_rmse_ms"] > 10 * predictor.train(table, SETTINGS, 0).report["latency_rmse_ms"]
+    more = records.Records(space, unseen, *truth(unseen))
+    corrected = predictor.corrected(found, table.append(more))
+    before, after = (np.abs(each.latency_ms(unseen) - latency_ms).mean() for each in (found, corrected))
+    assert after < 0.9 * before
+    for model in (found, corrected):
+        model.save(tmp_path)
+        again = predictor.load(tmp_path, space)
+        for first, second in zip(model.predict(unseen), again.predict(unseen), strict=True):
+            np.testing.assert_array_equal(first, second)
+
+
+def test_records_that_a_blend_is_fitted_to_do_not_judge_it(space, table):
+    """Each half of the held-out records is predicted by shares that the other half gives."""
+    training, held_out = table.split(np.random.default_rng(0), 0.2)
+    model = accuracy.fit(training, held_out, SETTINGS, 0)
+    judged = accuracy.of_held_out(model, held_out, SETTINGS)
+    flat = records.Records(space, held_out.choices, held_out.top1.copy(), held_out.latency_ms)
+    flat.top1[0::2] = model.parts(space.one_hot(held_out.choices))[0][0::2]  # the first half leaves no correction
+    moved = accuracy.of_held_out(model, flat, SETTINGS)
+    np.testing.assert_array_equal(moved[0::2], judged[0::2])
+    assert np.abs(moved[1::2] - judged[1::2]).max() > 1e-4
+
+
+def test_noise_alone_adds_no_correction(space):
+    rng = np.random.default_rng(0)
+    choices = space.sample(rng, 200)
+    noise = records.Records(space, choices, 0.5 + 0.1 * rng.random(200), 1 + rng.random(200))
+    predictors = predictor.train(noise, SETTINGS, 0)
+    assert predictors.top1(space.sample(rng, 200)).std() < 0.03
+
+
+def test_too_few_records_are_a_clear_error(table):
+    with pytest.raises(files.UserError, match="expected 20 records or more, found 5"):
+        predictor.train(table[:5], SETTINGS)
+
+
+def test_measuring_corrects_every_member(predictors, table, space, tmp_path):
+    """The measured truth rewards options of which the predictors know nothing, and takes a twentieth more time."""
+    rng = np.random.default_rng(0)
+    bonus = rng.uniform(0, 0.02, space.one_hot(table.choices).shape[1])
+
+    def measured(choices):
+        top1 = predictors.top1(choices) + space.one_hot(choices) @ bonus
+        return records.Records(space, choices, top1, 1.05 * predictors.latency_ms(choices))
+
+    known = {row.tobytes() for row in table.choices}
+    choices = np.unique(space.sample(rng, 300), axis=0)
+    choices = rng.permutation(choices[[row.tobytes() not in known for row in choices]])
+    seen, unseen = measured(choices[::2]), measured(choices[1::2])
+    corrected = predictor.corrected(predictors, table.append(seen))
+    members = corrected.members(seen.choices)
+    assert members.shape == (len(seen), predictors.settings.members)
+    assert np.abs(members - seen.top1[:, None]).max() < 2e-3
+    before, after = (np.abs(p.top1(unseen.choices) - unseen.top1).mean() for p in (predictors, corrected))
+    assert after < 0.3 * before
+    before, after = (np.abs(p.latency_ms(unseen.choices) - unseen.latency_ms).mean() for p in (predictors, corrected))
+    assert after < before
+    corrected.save(tmp_path)
+    again = predictor.load(tmp_path, space)
+    np.testing.assert_array_equal(again.members(choices), corrected.members(choices))
+    more = predictor.corrected(again, table.append(seen).append(unseen))  # on the networks' errors, not on its own
+    assert np.abs(more.members(choices) - measured(choices).top1[:, None]).max() < 2e-3
+    assert predictor.corrected(predictors, table) is predictors

@@ -1,0 +1,77 @@
+"""Architectures, strings and choices."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from pnag_tf.space import space as space_lib
+
+PUBLISHED = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
+
+
+def test_size_of_the_papers_space():
+    assert space_lib.SearchSpace().size == (81 + 729 + 6561) ** 5
+
+
+def test_string_round_trip():
+    space = space_lib.SearchSpace()
+    assert [str(a) for a in space.decode(space.encode([PUBLISHED]))] == [PUBLISHED]
+
+
+def test_sample_round_trip(space):
+    choices = space.sample(np.random.default_rng(0), 200)
+    assert (space.encode(space.decode(choices)) == choices).all()
+    assert (space.canonical(choices) == choices).all()
+
+
+def test_token_order_is_depth_then_ratio_and_kernel_of_each_layer():
+    space = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3, 5), ratios=(3, 4, 6))
+    choices = space.encode(["2:5,3:6,4"])
+    assert choices.tolist() == [[1, 2, 1, 1, 0]]
+    assert space.token_kinds == ("depth", "ratio", "kernel", "ratio", "kernel")
+
+
+def test_every_architecture_is_reached_and_counted():
+    space = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3, 5), ratios=(3, 4))
+    every = {str(space.decode(np.array(c))[0]) for c in itertools.product(*(range(n) for n in space.token_sizes))}
+    assert len(every) == space.size == 4 + 16
+
+
+def test_features_of_a_hand_made_architecture():
+    space = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3, 5), ratios=(3, 4))
+    choices = space.encode(["1:5,0:4,0"])
+    assert space.one_hot(choices).tolist() == [[1, 0, 0, 1, 0, 1, 0, 0, 0, 0]]
+    assert space.layer_one_hot(choices).tolist() == [[0, 0, 0, 1, 0, 0, 0, 0]]
+
+
+def test_mutation_at_probability_zero_changes_nothing_and_at_one_redraws(space):
+    rng = np.random.default_rng(1)
+    choices = space.sample(rng, 100)
+    assert (space.mutate(rng, choices, 0.0) == choices).all()
+    assert (space.mutate(rng, choices, 1.0) != choices).any(axis=1).mean() > 0.9
+
+
+def test_crossover_takes_every_active_token_from_a_parent_that_has_it(space):
+    rng = np.random.default_rng(2)
+    first, second = space.sample(rng, 100), space.sample(rng, 100)
+    child = space.crossover(rng, first, second)
+    from_first = space.active(first) & (child == first)
+    from_second = space.active(second) & (child == second)
+    assert (from_first | from_second)[space.active(child)].all()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("2,3:3", "2 parts; expected depths:kernels:ratios"),
+        ("a:b:c", "no whole number"),
+        ("2,2:3,3,0,0:3,3,0,0", "has 2 units; this space has 5"),
+        (PUBLISHED.replace(":3,3,0", ":4,3,0", 1), "kernel 4 in layer 0; choose from 3, 5, 7"),
+        (PUBLISHED.replace("2,3,3,3,3", "9,3,3,3,3"), "depth 9 in unit 0; choose from 2, 3, 4"),
+        (PUBLISHED.replace(":3,3,0,0", ":3,3,3,0", 1), "expected 0 beyond the depth"),
+    ],
+)
+def test_errors_say_both_sides(text, message):
+    with pytest.raises(ValueError, match=message):
+        space_lib.SearchSpace().encode([text])

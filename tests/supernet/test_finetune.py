@@ -1,0 +1,209 @@
+"""Fine-tuning: the best epoch is kept, a killed one goes on to the same result, and the stage deploys what it made."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from pnag_tf import config as config_lib
+from pnag_tf import data, presets
+from pnag_tf.run import stages
+from pnag_tf.space import network
+from pnag_tf.supernet import finetune
+from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.util import files, scalars
+
+
+@pytest.fixture(scope="module")
+def config(image_folder):
+    images = config_lib.Data("folder", str(image_folder), augmentation="none", batch_size=16)
+    settings = config_lib.Finetune(epochs=3, learning_rate=0.05, ema=0.9)
+    return dataclasses.replace(presets.preset("tiny"), data=images, finetune=settings)
+
+
+@pytest.fixture(scope="module")
+def splits(config):
+    return data.load(config.data, 16, seed=0)
+
+
+@pytest.fixture(scope="module")
+def start(space, backbone):
+    """The same network each time."""
+
+    def make():
+        keras.utils.set_random_seed(3)
+        return network.build(dataclasses.replace(backbone, classes=2), space.decode(space.smallest())[0])
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def whole(start, config, splits, tmp_path_factory):
+    """(network, history) of three epochs in one go."""
+    return finetune.train(start, config, splits, tmp_path_factory.mktemp("whole"), progress=False)
+
+
+def test_the_best_epoch_by_validation_is_returned(whole, splits):
+    trained, history = whole
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3]
+    top1, top5 = finetune.accuracy(trained, splits.validation(50))
+    assert top1 == pytest.approx(max(row["val_accuracy"] for row in history)) and top5 == 1
+    assert top1 > history[0]["val_accuracy"]
+    assert history[3]["loss"] < history[1]["loss"]
+
+
+def test_a_killed_training_goes_on_to_the_same_result(whole, start, config, splits, tmp_path):
+    def log(step, values):
+        if step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(start, config, splits, tmp_path, progress=False, log=log)
+    steps = []
+    resumed, history = finetune.train(
+        start, config, splits, tmp_path, progress=False, log=lambda step, _: steps.append(step)
+    )
+    assert steps == [2, 3]  # the epoch in which it died, and the one after it
+    expected, told = whole
+    np.testing.assert_allclose([row["val_accuracy"] for row in history], [row["val_accuracy"] for row in told])
+    for weight, other in zip(resumed.weights, expected.weights, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.keras", "history.csv"]
+
+
+def _contents(folder):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.iterdir()}
+
+
+def _forbidden(*_):
+    raise AssertionError("a finished network was touched")
+
+
+def test_a_finished_network_is_loaded_and_not_trained_again(whole, start, config, splits, tmp_path):
+    _, history = finetune.train(start, config, splits, tmp_path, progress=False)
+    before = _contents(tmp_path)
+    again, told = finetune.train(_forbidden, config, splits, tmp_path, progress=False, log=_forbidden)
+    assert _contents(tmp_path) == before
+    np.testing.assert_equal(told, history)
+    for weight, other in zip(again.weights, whole[0].weights, strict=True):
+        np.testing.assert_allclose(weight, other, atol=1e-5)
+
+
+def test_killed_behind_the_last_epoch_it_is_finished(start, config, splits, tmp_path):
+    """The state of the epoch before lies there still."""
+
+    def log(step, values):
+        if step == config.finetune.epochs:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune.train(start, config, splits, tmp_path, progress=False, log=log)
+    before = _contents(tmp_path)
+    assert before.pop(finetune.STATE)
+    finetune.train(_forbidden, config, splits, tmp_path, progress=False, log=_forbidden)
+    assert _contents(tmp_path) == before
+
+
+def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, config, splits, tmp_path):
+    short = dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=1))
+    run = stages.Run(short, tmp_path / "run")
+    run.splits, run.subnets = splits, types.SimpleNamespace(extract=lambda choices: start())
+    archs = [str(arch) for arch in run.config.space.decode(run.config.space.sample(np.random.default_rng(0), 3))]
+    logs = iter([scalars.nowhere, scalars.nowhere, _interrupt])
+    run.log = lambda stage: next(logs)
+    with pytest.raises(KeyboardInterrupt):
+        for arch in archs:
+            run._trained(arch)
+    known = {folder: _contents(folder) for folder in (tmp_path / "run/finetune").iterdir()}
+    finished = {folder: held for folder, held in known.items() if finetune.STATE not in held}
+    assert len(known) == 3 and len(finished) == 2
+    run.subnets.extract = _forbidden
+    logs = iter([_forbidden, _forbidden, scalars.nowhere])
+    for arch in archs:
+        assert [row["epoch"] for row in run._trained(arch)[1]] == [0, 1]
+    assert {folder: _contents(folder) for folder in finished} == finished
+
+
+def _interrupt(step, values):
+    raise KeyboardInterrupt
+
+
+def test_mixed_precision_learns_and_leaves_a_float32_network(whole, start, config, splits, tmp_path):
+    mixed = dataclasses.replace(config, mixed_precision=True)
+    trained, history = finetune.train(start, mixed, splits, tmp_path, progress=False)
+    losses = [[row["loss"] for row in rows[1:]] for rows in (history, whole[1])]
+    np.testing.assert_allclose(*losses, rtol=0.05)
+    assert losses[0] != losses[1]
+    assert {layer.compute_dtype for layer in trained.layers} == {"float32"}
+    top1, _ = finetune.accuracy(trained, splits.validation(50))
+    assert top1 == pytest.approx(max(row["val_accuracy"] for row in history), abs=0.02)
+
+
+def test_a_policy_changes_all_layers_but_images_and_logits(start):
+    network = start()
+    mixed = finetune.with_policy(network, "mixed_bfloat16")
+    assert {layer.compute_dtype for layer in mixed.layers[1:-1]} == {"bfloat16"}  # the first are the images
+    assert mixed.layers[-1].compute_dtype == mixed.output.dtype == "float32"
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype("float32")
+    again = finetune.with_policy(mixed, "float32")
+    np.testing.assert_array_equal(again(images), network(images))
+
+
+def test_a_loss_that_is_no_number_stops(tmp_path):
+    keeper = finetune._Best(tmp_path, [], scalars.nowhere)
+    with pytest.raises(FloatingPointError, match="fine-tuning: loss nan in epoch 5"):
+        keeper.on_epoch_end(4, {"loss": float("nan"), "accuracy": 0.1, "val_accuracy": 0.1})
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_the_stage_trains_each_network_once_and_deploys_it_again(image_folder, tmp_path):
+    """On a supernet that was trained by sandwiches."""
+    command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}"]
+    command += [f"--workdir={tmp_path}/run", "--shrinking=sandwich", "--stage=finetune", "--epochs=2"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+    assert done.returncode == 0, done.stderr
+    before = files.read_csv(tmp_path / "run/eval/pnag.csv", ("arch", "test_top1"))
+    after = files.read_csv(tmp_path / "run/eval/pnag_finetuned.csv", ("arch", "test_top1_before", "test_top1"))
+    assert [row["arch"] for row in after] == [row["arch"] for row in before]
+    assert [row["test_top1_before"] for row in after] == [row["test_top1"] for row in before]
+    assert len(list((tmp_path / "run/finetune").iterdir())) == len({row["arch"] for row in before})
+    assert len(list((tmp_path / "run/deploy").glob("pnag_finetuned_cpu_*.tflite"))) == 5
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_from_a_search_on_two_classes_to_networks_of_three(image_folder, tmp_path):
+    """The paper's road: architectures of a run on some classes, weights of a supernet that tells more apart."""
+    more = shutil.copytree(image_folder, tmp_path / "more")
+    shutil.copytree(more / "light", more / "lighter")
+    preset = presets.preset("tiny")
+    backbone = dataclasses.replace(preset.backbone, classes=3)
+    supernet_lib.Supernet(preset.space, backbone).save(tmp_path / "three.keras")
+
+    def run(name, images, *flags):
+        command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={images}"]
+        command += [f"--workdir={tmp_path / name}", *flags]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+
+    searched = run("search", image_folder, "--stage=eval")
+    assert searched.returncode == 0, searched.stderr
+    found = files.read_csv(tmp_path / "search/eval/pnag.csv", ("budget_ms", "arch"))
+    weights = ("--stage=finetune", "--epochs=1", f"--supernet={tmp_path / 'three.keras'}")
+    weights += (f"--archs={tmp_path / 'search/eval/pnag.csv'}",)
+    tuned = run("three", more, *weights)
+    assert tuned.returncode == 0, tuned.stderr
+    after = files.read_csv(tmp_path / "three/eval/pnag_finetuned.csv", ("budget_ms", "arch", "test_top1"))
+    assert [(row["budget_ms"], row["arch"]) for row in after] == [(row["budget_ms"], row["arch"]) for row in found]
+    assert all(row["test_top1_before"] == "" and float(row["latency_ms"]) > 0 for row in after)
+    for described in (tmp_path / "three/deploy").glob("pnag_finetuned_cpu_*.json"):
+        assert files.read_json(described)["class_names"] == ["dark", "light", "lighter"]
+    assert len(list((tmp_path / "three/deploy").glob("pnag_finetuned_cpu_*.tflite"))) == len(found)
+    refused = run("search", more, *weights)  # the search's folder keeps its own supernet and images
+    assert refused.returncode == 2 and "was made with other settings" in refused.stderr
