@@ -1,7 +1,6 @@
 """The generator's distribution, against a space that can be enumerated."""
 
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -94,12 +93,12 @@ def test_seed_decides(space):
     assert first.shape == (2, 50, space.tokens)
 
 
-def test_thousand_architectures_within_a_second():
-    found = generator.Generator(space_lib.SearchSpace(), config.Generator(), np.linspace(20, 40, 10))
-    found.sample([25.0], 10, 0)
-    start = time.perf_counter()
-    found.sample([33.3], 1000, 1)
-    assert time.perf_counter() - start < 1
+def test_any_number_of_architectures_and_budgets_is_drawn_by_one_graph(space):
+    """No budget waits for a trace; how long a thousand take, benchmarks/generator_step.py tells."""
+    found = generator.Generator(space, SETTINGS, (1.0, 2.0))
+    for budgets_ms, count in (([1.2], 10), ([1.7], 1000), ([1.1, 1.3, 5.0], 2)):
+        assert found.sample(budgets_ms, count, 0)[0].shape == (len(budgets_ms), count, space.tokens)
+    assert found._sample.experimental_get_tracing_count() == 1
 
 
 def test_save_and_load(space, small, tmp_path):
