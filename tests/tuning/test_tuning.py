@@ -13,7 +13,7 @@ import pytest
 
 from pnag_tf import config as config_lib
 from pnag_tf import presets, recipes, tuning
-from pnag_tf.run import stages
+from pnag_tf.run import context, stages
 from pnag_tf.search import candidates, reinforce
 from pnag_tf.search import proposals as search
 from pnag_tf.space import network
@@ -311,15 +311,15 @@ def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
 
 
 def test_a_run_takes_tuned_settings_until_something_depends_on_the_old_ones(tmp_path):
-    stages.Run(CONFIG, tmp_path, "records.csv").open()
+    stages.enter(context.make(CONFIG, tmp_path, "records.csv"))
     found = dataclasses.replace(CONFIG, evaluator=dataclasses.replace(CONFIG.evaluator, hidden=48))
-    stages.Run(found, tmp_path, "records.csv").open()
+    stages.enter(context.make(found, tmp_path, "records.csv"))
     (tmp_path / "evaluator").mkdir()
-    stages.Run(found, tmp_path, "records.csv").open()
+    stages.enter(context.make(found, tmp_path, "records.csv"))
     with pytest.raises(files.UserError, match="evaluator.hidden is 48 there and 32 here"):
-        stages.Run(CONFIG, tmp_path, "records.csv").open()
+        stages.enter(context.make(CONFIG, tmp_path, "records.csv"))
     with pytest.raises(files.UserError, match="seed is 0 there and 5 here"):
-        stages.Run(dataclasses.replace(found, seed=5), tmp_path, "records.csv").open()
+        stages.enter(context.make(dataclasses.replace(found, seed=5), tmp_path, "records.csv"))
 
 
 # ---- the extra -----------------------------------------------------------------------------------------------------
