@@ -22,6 +22,7 @@ from pnag_tf.search import records as records_lib
 from pnag_tf.supernet import fanout, ofa, shrinking, subnet
 from pnag_tf.util import files
 
+UNFINISHED = "records.unfinished.csv"
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
 
@@ -98,14 +99,18 @@ class Measuring(workdir.Workdir):
             return gpu.device(latency.gpu_batch, latency.allow_cpu)
         return host.device(latency.threads)
 
-    def _measure_records(self, path: pathlib.Path) -> None:
-        """Draws architectures and measures them; goes on from an unfinished table.
+    def drawn(self) -> np.ndarray:
+        """The architectures that become records: int32 [n, tokens].
 
         The smallest and the largest network are among them: they span the range of budgets.
         """
-        config, unfinished = self.config, path.with_name("records.unfinished.csv")
-        drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
-        choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
+        space, settings = self.config.space, self.config.measure
+        drawn = space.sample(np.random.default_rng([self.config.seed, 1]), settings.architectures - 2)
+        return np.stack([space.smallest(), space.largest(), *drawn])
+
+    def _measure_records(self, path: pathlib.Path) -> None:
+        """Measures the architectures drawn; goes on from an unfinished table."""
+        config, unfinished, choices = self.config, path.with_name(UNFINISHED), self.drawn()
         latency_ms, top1 = self.latencies_ms(choices), np.full(len(choices), np.nan)
         if unfinished.exists():
             earlier = records_lib.read(unfinished, config.space)
