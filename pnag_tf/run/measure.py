@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm import tqdm
 
+from pnag_tf import config as config_lib
 from pnag_tf.latency import measured
 from pnag_tf.latency import table as table_lib
 from pnag_tf.run import context as context_lib
@@ -46,13 +47,21 @@ def records(context: context_lib.Context) -> None:
     if context.records_file:
         records_lib.write(path, records_lib.read(context.records_file, config.space, config.device))
         return
-    # The smallest and the largest network are among them: they span the range of budgets.
-    drawn = config.space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
-    choices = np.stack([config.space.smallest(), config.space.largest(), *drawn])
+    choices = draw(config)
     latency_ms = latencies_ms(context, choices)
     top1 = _top1(context, choices, latency_ms)
     records_lib.write(path, records_lib.Records(config.space, choices, top1, latency_ms))
     context.layout.unfinished_records.unlink(missing_ok=True)
+
+
+def draw(config: config_lib.Config) -> np.ndarray:
+    """The architectures that become records: int32 ``[n, tokens]``.
+
+    The smallest and the largest network are among them: they span the range of budgets.
+    """
+    space = config.space
+    drawn = space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
+    return np.stack([space.smallest(), space.largest(), *drawn])
 
 
 def read_records(context: context_lib.Context) -> records_lib.Records:
