@@ -31,7 +31,9 @@ flags.DEFINE_float("run_secs", DEFAULTS.run_secs, "... and for at least this lon
 flags.DEFINE_integer("warmup", DEFAULTS.warm_up_runs, "inferences before the timed ones, at least")
 flags.DEFINE_float("warmup_secs", DEFAULTS.warm_up_secs, "... and for at least this long; 0 makes --warmup exact")
 flags.DEFINE_string("cpu_mask", "", "cores in hexadecimal such as f0, or none; by default the fastest ones")
-flags.DEFINE_string("profile", "", "take mask and threads of a known phone (android_benchmark/profiles.json)")
+flags.DEFINE_string(
+    "profile", "", "take mask and threads of a known phone: " + ", ".join(known["name"] for known in android.profiles())
+)
 flags.DEFINE_bool("use_gpu", False, "run on the GPU; an error where the tool or the phone cannot")
 flags.DEFINE_bool("use_nnapi", False, "run on NNAPI's accelerators; an error where the tool or the phone cannot")
 flags.DEFINE_multi_string("tool_flag", [], "one more flag of benchmark_model, such as --use_xnnpack=false; repeatable")
