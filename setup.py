@@ -7,7 +7,6 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pnag_tf/__init__.py").read_text())[1]
-TUNE = ["scikit-learn", "scipy"]
 
 setuptools.setup(
     name="pnag_tf",
@@ -24,6 +23,9 @@ setuptools.setup(
         "importlib_resources",  # TFDS 4.9 imports it without asking for it
         "keras>=3.10",
         "keras-tuner>=1.4",
+        "scikit-learn",
+        "scipy",
+        "threadpoolctl",
         "ai-edge-litert>=2.0",
         "absl-py",
         "numpy",
@@ -32,9 +34,8 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12", *TUNE],
-        "tune": TUNE,
+        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12"],
         "ray": ["ray>=2.40"],
-        "ofa": ["torch==2.13.0"],  # reads once-for-all's checkpoints, nothing else
+        "ofa": ["torch>=2"],  # reads once-for-all's checkpoints, nothing else
     },
 )
