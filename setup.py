@@ -14,7 +14,13 @@ setuptools.setup(
     description="Pareto-aware Neural Architecture Generator: image classifiers for any latency budget",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["pnag_tf", "pnag_tf.*"]),
-    package_data={"pnag_tf": ["templates/*"]},
+    package_data={
+        "pnag_tf": ["py.typed", "templates/*"],
+        "pnag_tf.latency.android": ["profiles.json"],
+    },
+    entry_points={
+        "console_scripts": ["pnag=pnag_tf.main:run", "pnag-bench-android=pnag_tf.latency.android.cli:run"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.20",

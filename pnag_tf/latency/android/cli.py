@@ -1,6 +1,6 @@
-"""Times .tflite files on a phone, from the command line; tools/bench_android.sh starts it.
+"""Times .tflite files on a phone, from the command line; in a checkout tools/bench_android.sh starts it.
 
-    tools/bench_android.sh MODEL.tflite [MODEL.tflite ...] [--threads=4] [--use_gpu] [--json=FILE] ...
+    pnag-bench-android MODEL.tflite [MODEL.tflite ...] [--threads=4] [--use_gpu] [--json=FILE] ...
 
 Prints a table; --json writes all that is known of every run of the benchmark tool.
 """
@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 from tqdm import tqdm
 
 from pnag_tf.latency.android import journal
@@ -136,5 +136,10 @@ def _settings() -> android.Settings:
     )
 
 
+def run() -> None:
+    """The console script ``pnag-bench-android``, and tools/bench_android.sh."""
+    terminal.run(main, __name__)
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=terminal.flags_parser())
+    run()
