@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -173,6 +174,12 @@ def test_the_command_line_says_what_is_wrong_in_one_line(arguments, message):
     done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_console_script_shows_the_flags():
+    start = "import sys; from pnag_tf.latency.android import cli; sys.argv[0] = '/bin/pnag-bench-android'; cli.run()"
+    done = subprocess.run([sys.executable, "-c", start, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("Times .tflite files on a phone") and "\n  --profile: " in done.stdout
 
 
 # ---- the benchmark tool --------------------------------------------------------------------------------------------
