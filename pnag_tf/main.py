@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from pnag_tf.util import files, terminal
 
@@ -219,6 +219,11 @@ def _print_table(rows: list[dict]) -> None:
         print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The console script ``pnag``, and ``python -m pnag_tf.main``."""
     logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=terminal.flags_parser())
+    terminal.run(main, __name__)
+
+
+if __name__ == "__main__":
+    run()

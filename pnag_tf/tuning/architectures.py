@@ -75,12 +75,7 @@ def kt_random(space, predictors, budgets_ms, rng, config: config_lib.Config) -> 
 
 
 def kt_bayesian(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
-    """KerasTuner's Bayesian optimisation for each budget, after random trials, by its default three a token.
-
-    Raises:
-      UserError: the extra 'tune' is not installed.
-    """
-    trials.require("sklearn", "scipy")
+    """KerasTuner's Bayesian optimisation for each budget, after random trials, by its default three a token."""
 
     def oracle(objective, hyperparameters, seed):
         random = 3 * space.tokens

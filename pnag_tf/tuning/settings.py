@@ -46,10 +46,8 @@ def tune(
       What ``best.json`` holds: ``{"evaluator": {setting: value}, "generator": {setting: value}}``, see `tuned`.
 
     Raises:
-      UserError: the extra 'tune' is not installed, no held-out record keeps a budget, or the trials in the folder
-        cannot be read.
+      UserError: no held-out record keeps a budget, or the trials in the folder cannot be read.
     """
-    trials.require("sklearn", "scipy")
     folder, space = pathlib.Path(folder), records.space
     budgets_ms = search.training_budgets(records, config.generator)
 

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import sys
 import types
 
 import keras
@@ -129,7 +128,7 @@ def test_the_gaussian_process_predicts_as_scikit_learns():
     slow = gaussian_process.GaussianProcessRegressor(
         kernel, alpha=1e-4, n_restarts_optimizer=20, normalize_y=True, random_state=3
     ).fit(x, y)
-    fast = trials.process()(1e-4, 3).fit(x, y)
+    fast = trials.Process(1e-4, 3).fit(x, y)
     for point in points:
         expected, found = slow.predict(point[None], return_std=True), fast.predict(point[None], return_std=True)
         np.testing.assert_allclose(np.ravel(found), np.ravel(expected), rtol=1e-6)
@@ -320,18 +319,3 @@ def test_a_run_takes_tuned_settings_until_something_depends_on_the_old_ones(tmp_
         stages.enter(context.make(CONFIG, tmp_path, "records.csv"))
     with pytest.raises(files.UserError, match="seed is 0 there and 5 here"):
         stages.enter(context.make(dataclasses.replace(found, seed=5), tmp_path, "records.csv"))
-
-
-# ---- the extra -----------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_extra_is_named(space, predictors, table, tmp_path, monkeypatch):
-    for module, call in (
-        ("scipy", lambda: tuning.kt_bayesian(space, predictors, [7.0], np.random.default_rng(0), CONFIG)),
-        ("scikit-learn", lambda: tuning.tune(table, predictors, CONFIG, tmp_path)),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, {"scikit-learn": "sklearn"}.get(module, module), None)
-            with pytest.raises(files.UserError, match=rf"KerasTuner needs {module}: pip install -e '\.\[tune\]'"):
-                call()
-    assert not any(tmp_path.iterdir())
