@@ -50,6 +50,12 @@ def material():
 
 
 @pytest.fixture(scope="session")
+def facts():
+    """The folder of what others' programs and papers say, small enough to lie here; `make_facts.py` there made it."""
+    return pathlib.Path(__file__).parent / "facts"
+
+
+@pytest.fixture(scope="session")
 def supernet(space, backbone):
     """A supernet with everything that starts as zero or one moved off it, so that a forgotten weight shows."""
     import keras
