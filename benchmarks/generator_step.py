@@ -1,6 +1,6 @@
 """Times training steps of the generator in the paper's space: iterations and samples per second.
 
-    python benchmarks/generator_step.py [--seconds 5]
+python benchmarks/generator_step.py [--seconds 5]
 """
 
 import argparse

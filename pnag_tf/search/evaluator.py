@@ -17,10 +17,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tqdm
+from scipy import stats
 
 from pnag_tf import config as config_lib
 from pnag_tf.search import budgets as interpolation
-from pnag_tf.search import pareto
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import features
@@ -269,14 +269,15 @@ def train(
 def ranking(evaluator: Evaluator, held_out: records_lib.Records) -> list[dict[str, float]]:
     """How well R ranks measured architectures: per budget ``budget_ms``, ``feasible`` (their number) and ``tau``.
 
-    Kendall's tau between R and top-1 among the first 1,000 architectures within the budget; NaN with fewer than two.
+    Kendall's tau-b between R and top-1 among the architectures within the budget; NaN with fewer than two, or where
+    either is constant.
     """
     rows = []
     for budget_ms in evaluator.budgets_ms:
-        inside = held_out[np.flatnonzero(held_out.latency_ms <= budget_ms)[:1000]]
+        inside = held_out[held_out.latency_ms <= budget_ms]
         tau = float("nan")
         if len(inside) > 1:
-            tau = pareto.kendall_tau(evaluator.score(inside.choices, budget_ms), inside.top1)
+            tau = float(stats.kendalltau(evaluator.score(inside.choices, budget_ms), inside.top1).statistic)
         rows.append({"budget_ms": float(budget_ms), "feasible": len(inside), "tau": tau})
     return rows
 

@@ -47,11 +47,3 @@ def hypervolume(latency_ms: np.ndarray, top1: np.ndarray, worst_latency_ms: floa
     keep = frontier(latency_ms, top1)
     edges = np.append(latency_ms[keep], worst_latency_ms)
     return float(np.sum(np.diff(edges) * (top1[keep] - worst_top1)))
-
-
-def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
-    """Kendall's tau-b of two rankings of the same items; NaN when either is constant. O(n²): for n in the thousands."""
-    first, second = (np.sign(np.subtract.outer(x, x)).astype(np.int8) for x in (np.asarray(first), np.asarray(second)))
-    agree = np.sum(first * second, dtype=np.int64)
-    pairs = np.sqrt(float(np.count_nonzero(first)) * float(np.count_nonzero(second)))
-    return float(agree / pairs) if pairs else float("nan")

@@ -1,5 +1,7 @@
 """The pairwise ranking loss by hand, and the evaluator's ranking."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,6 +104,30 @@ def test_a_feasible_architecture_outscores_an_infeasible_one(space, predictors, 
         scores = evaluator_.score(choices, budget_ms)
         inside, outside = scores[latency_ms <= 0.98 * budget_ms], scores[latency_ms > 1.02 * budget_ms]
         assert np.mean(inside[:, None] > outside[None, :]) > 0.92
+
+
+class _Order:
+    """Answers given scores, where `ranking` asks an evaluator."""
+
+    budgets_ms = np.array([1.0, 5000.0])
+
+    def __init__(self, order):
+        self._order = order
+
+    def score(self, choices, budget_ms):
+        return self._order[: len(choices)]
+
+
+def test_ranking_counts_every_held_out_architecture(table):
+    many = table[np.arange(1600) % len(table)]
+    many = dataclasses.replace(many, top1=np.linspace(0.1, 0.9, 1600), latency_ms=np.arange(2, 1602))
+    order = np.where(np.arange(1600) < 1200, np.arange(1600), -np.arange(1600))  # the last quarter is turned round
+    none, whole = evaluator.ranking(_Order(order), many)
+    assert none["feasible"] == 0 and np.isnan(none["tau"])
+    turned, pairs = 400 * 399 // 2 + 1200 * 400, 1600 * 1599 // 2
+    assert whole["feasible"] == 1600 and whole["tau"] == pytest.approx(1 - 2 * turned / pairs)
+    constant = evaluator.ranking(_Order(np.zeros(1600)), many)[1]
+    assert constant["feasible"] == 1600 and np.isnan(constant["tau"])
 
 
 def test_papers_form_trains_too(space, table, predictors):

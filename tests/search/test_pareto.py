@@ -45,10 +45,3 @@ def test_frontier_and_hypervolume():
     assert pareto.frontier(latency_ms, top1).tolist() == [1, 3, 0]
     assert np.isclose(pareto.hypervolume(latency_ms, top1, 4.0), 0.5 + 0.7 + 0.9)
     assert np.isclose(pareto.hypervolume(latency_ms, top1, 2.5), 0.5 + 0.7 * 0.5)
-
-
-def test_kendall_tau():
-    assert pareto.kendall_tau([1, 2, 3], [10, 20, 30]) == 1
-    assert pareto.kendall_tau([1, 2, 3], [3, 2, 1]) == -1
-    assert np.isclose(pareto.kendall_tau([1, 2, 3], [1, 3, 2]), 1 / 3)
-    assert np.isnan(pareto.kendall_tau([1, 1], [1, 2]))
