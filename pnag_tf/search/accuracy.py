@@ -93,7 +93,7 @@ def fit(
 
 
 def _fit_pairs(space: space_lib.SearchSpace, centered: np.ndarray, targets: np.ndarray, seed: int) -> np.ndarray:
-    token = np.repeat(np.arange(space.tokens), space.token_sizes)
+    token, _ = space.one_hot_columns
     allowed = (token[:, None] < token[None, :]).astype(np.float32)
     penalty = regression.best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
     return regression.pairs(centered, targets, allowed, penalty)

@@ -86,7 +86,7 @@ class Predictors:
     def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
         """latency_ms, float32 ``[n]``, as operations of a caller's graph."""
         one_hot, (intercept, *coefficients) = self._encoder.one_hot(choices), self._latency.coefficients
-        inputs = tf.concat([one_hot, self._encoder.joint(choices)], 1)
+        inputs = tf.concat([one_hot, self._encoder.layer_one_hot(choices)], 1)
         ridge = float(intercept) + tf.linalg.matvec(inputs, tf.constant(coefficients, tf.float32))
         return ridge + self._latency.by_network(one_hot)
 

@@ -18,7 +18,7 @@ def test_graph_features_equal_numpys(space):
     choices = space.sample(np.random.default_rng(0), 50)
     encoder = features.Encoder(space)
     assert (encoder.one_hot(choices).numpy() == space.one_hot(choices)).all()
-    assert (encoder.joint(choices).numpy() == space.layer_one_hot(choices)).all()
+    assert (encoder.layer_one_hot(choices).numpy() == space.layer_one_hot(choices)).all()
     assert (encoder.active(choices).numpy() == space.active(choices)).all()
 
 
