@@ -41,7 +41,7 @@ class Deploying(searching.Searching):
         own = {choices.tobytes() for found in proposals for choices in found.choices}
         if self.config.method == "pnag" and (self.has_supernet or (self.workdir / searching.ROUNDS).exists()):
             # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-            proposals = rounds.confirmed(proposals, self.records())
+            proposals = rounds.confirm(proposals, self.records())
         if self.has_supernet:
             with self.timed(f"eval/{self.config.method}/deploy"):
                 rows, kinds = self._deploy(proposals)
@@ -101,7 +101,7 @@ class Deploying(searching.Searching):
         """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
         config, how, budgets_ms = self.config, self.config.eval, self.budgets_ms()
         if config.method == BEST_RECORD:
-            return rounds.recorded(self.records()[: predictors.report["records"]], budgets_ms, deploy.FINALISTS)
+            return rounds.from_records(self.records()[: predictors.report["records"]], budgets_ms, deploy.FINALISTS)
         if made is not None:
             return search.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
         rng = np.random.default_rng([config.seed, 3])

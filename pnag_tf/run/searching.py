@@ -93,7 +93,7 @@ class Searching(measuring.Measuring):
                 if len(chosen):
                     table = table.append(self.measured(chosen))
                     records_lib.write(self.workdir / "records.csv", table)
-                predictors = predictor.corrected(predictors, table)
+                predictors = predictor.correct(predictors, table)
                 predictors.save(self.workdir / "predictors")
             if number + 1 == settings.rounds:
                 for name in ("evaluator", "generator"):

@@ -51,7 +51,7 @@ def evolve(
       (choices, predicted top-1, predicted latency in ms) of the last population, the fittest first.
     """
 
-    def judged(choices):
+    def judge(choices):
         top1, _, latency_ms = predictors.predict(choices)
         value = fitness(top1, latency_ms, budget_ms)
         return choices, top1, latency_ms, np.where(latency_ms <= budget_ms, value, -latency_ms) if hard else value
@@ -60,25 +60,25 @@ def evolve(
     if hard:
         first, _ = _within(lambda rows: space.sample(rng, len(rows)), first, predictors, budget_ms)
     first[0] = space.smallest()
-    alive = judged(first)
+    alive = judge(first)
     parents, mutants = int(PARENTS * population), int(MUTATION_RATIO * population)
     for _ in range(generations):
         order = np.argsort(-alive[3], kind="stable")[:parents]
         alive = tuple(part[order] for part in alive)
         pairs = alive[0][rng.integers(0, len(order), (2, population))]
 
-        def bred(rows, pairs=pairs):
+        def breed(rows, pairs=pairs):
             children = space.crossover(rng, pairs[0, rows], pairs[1, rows])
             mutated = rows < mutants
             children[mutated] = space.mutate(rng, pairs[0, rows[mutated]], MUTATION_PROBABILITY)
             return children
 
-        children = bred(np.arange(population))
+        children = breed(np.arange(population))
         if hard:
-            children, keeps = _within(bred, children, predictors, budget_ms)
+            children, keeps = _within(breed, children, predictors, budget_ms)
             children = children[keeps]
         if len(children):
-            alive = tuple(np.concatenate(parts) for parts in zip(alive, judged(children), strict=True))
+            alive = tuple(np.concatenate(parts) for parts in zip(alive, judge(children), strict=True))
     order = np.argsort(-alive[3], kind="stable")
     return alive[0][order], alive[1][order], alive[2][order]
 
@@ -114,7 +114,7 @@ def evo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[c
     for budget_ms in budgets_ms:
         limit_ms = candidates.limit_ms(predictors, budget_ms)
         choices, _, _ = evolve(space, predictors, limit_ms, rng, lambda top1, *_: top1, hard=True)
-        found.append(candidates.ranked(predictors, budget_ms, choices))
+        found.append(candidates.rank(predictors, budget_ms, choices))
     return found
 
 
@@ -135,7 +135,7 @@ def random(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     """As many uniform architectures as evolution looks at; the best predicted one within each budget."""
     del config
     choices = space.sample(rng, POPULATION * (1 + GENERATIONS) // 2)
-    return [candidates.ranked(predictors, b, choices) for b in budgets_ms]
+    return [candidates.rank(predictors, b, choices) for b in budgets_ms]
 
 
 def nas_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
@@ -145,7 +145,7 @@ def nas_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     """
     settings = dataclasses.replace(config.generator, reward="multi_objective", reward_exponent=EXPONENT)
     found = independent(space, predictors, budgets_ms, rng, config, settings)
-    return search.refined(found, predictors, config.eval.refinement, rng, config.eval.pessimism)
+    return search.refine(found, predictors, config.eval.refinement, rng, config.eval.pessimism)
 
 
 def independent(
@@ -164,5 +164,5 @@ def independent(
         rewards = reinforce.reward(settings, [budget_ms], evaluator, predictors)
         policy, _ = reinforce.train(space, rewards, settings, [budget_ms], seed)
         choices = policy.sample([budget_ms], config.eval.samples, seed)[0][0]
-        found.append(candidates.ranked(predictors, budget_ms, choices))
+        found.append(candidates.rank(predictors, budget_ms, choices))
     return found

@@ -144,10 +144,10 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     inputs = int(space.token_sizes.sum())
     if len(arrays["center"]) != inputs:
         raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
-    network = _restored(inputs, settings, arrays, "network")
+    network = _restore(inputs, settings, arrays, "network")
     latency = Latency(arrays["latency"])
     if "latency_scale_ms" in meta:
-        by_network = _restored(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
+        by_network = _restore(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
         latency = Latency(arrays["latency"], by_network, meta["latency_scale_ms"])
     errors = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
     accuracy = accuracy_lib.Accuracy(
@@ -162,7 +162,7 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     return Predictors(space, settings, latency, accuracy, meta["report"])
 
 
-def _restored(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
+def _restore(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
     network = ensemble.build(inputs, settings)
     network.set_weights([arrays[f"{name}_{i}"] for i in range(len(network.weights))])
     return network
@@ -196,7 +196,7 @@ def train(
     accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
     latency = _fit_latency(training, settings, seed, progress)
     result = Predictors(records.space, settings, latency, accuracy, {"records": len(records)})
-    top1 = accuracy_lib.of_held_out(accuracy, held_out, settings)
+    top1 = accuracy_lib.predict_held_out(accuracy, held_out, settings)
     result.report.update(_errors(top1, result.latency_ms(held_out.choices), held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
         unit = "_ms" if name == "latency" else ""
@@ -205,7 +205,7 @@ def train(
     return result
 
 
-def corrected(predictors: Predictors, records: records_lib.Records) -> Predictors:
+def correct(predictors: Predictors, records: records_lib.Records) -> Predictors:
     """Predictors for records that have grown since they were trained: new ones tell where they err.
 
     Latency is fitted anew. Accuracy gets a Gaussian process on each member's errors on the new records, all with one

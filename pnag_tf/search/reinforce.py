@@ -142,7 +142,7 @@ class Trainer:
         weight = self.entropy_weight(iteration)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(generator.theta)
-            choices, log_prob, entropy = generator.sampled(mix, tf.stack([self.seed, iteration]))
+            choices, log_prob, entropy = generator.draw_and_score(mix, tf.stack([self.seed, iteration]))
             with tape.stop_recording():
                 aimed = interpolation.inside(mix, generator.settings.aim) if generator.settings.aim else mix
                 rewards = tf.reshape(self._reward(choices, aimed), [self.budgets, samples])

@@ -89,21 +89,21 @@ def choose(
     """Architectures worth measuring: int32 ``[<= count, tokens]``, none of them in the records.
 
     Every member of the ensemble takes part on its own: an evolution from the generator's samples, random records and
-    the best of the records finds what it holds to be the best within each budget. The members of `predictor.corrected`
+    the best of the records finds what it holds to be the best within each budget. The members of `predictor.correct`
     agree where much was measured, and differ where it pays to look.
 
     Args:
       generator: None leaves its samples out.
       predictors: corrected by what was measured before.
       budgets_ms: each gets an equal share of `count`.
-      generations, mutation: of the evolution; see `search.climbed`.
+      generations, mutation: of the evolution; see `search.climb`.
     """
     rng = np.random.default_rng([seed, 4])
     drawn = generator.sample(budgets_ms, DRAWN, seed)[0] if generator else []
     start = [*drawn, records.choices[rng.permutation(len(records))[:DRAWN]]]
     start += [best_measured(records, budget_ms, BEST).choices for budget_ms in budgets_ms]
     start = np.unique(np.concatenate(start), axis=0)
-    met, values, latency_ms = search.climbed(
+    met, values, latency_ms = search.climb(
         predictors.members, predictors, start, budgets_ms, generations, rng, mutation
     )
     share, left = -(-count // len(budgets_ms)), np.flatnonzero(records.lacks(met))
@@ -128,7 +128,7 @@ def best_measured(records: records_lib.Records, budget_ms: float, count: int) ->
     return records[inside[np.argsort(-records.top1[inside], kind="stable")[:count]]]
 
 
-def recorded(records: records_lib.Records, budgets_ms: Iterable[float], count: int) -> list[candidates.Candidates]:
+def from_records(records: records_lib.Records, budgets_ms: Iterable[float], count: int) -> list[candidates.Candidates]:
     """The best `count` records within each budget as candidates; the fastest one alone where none keeps it."""
     found = []
     for budget_ms in budgets_ms:
@@ -139,7 +139,7 @@ def recorded(records: records_lib.Records, budgets_ms: Iterable[float], count: i
     return found
 
 
-def confirmed(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:
+def confirm(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:
     """Candidates with the best measured architecture of each budget in front, or second where the first is predicted
     to be better: for a budget that no measurement was aimed at it often is.
     """

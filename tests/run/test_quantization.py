@@ -136,7 +136,7 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
 
     monkeypatch.setattr(deploy, "choose", lambda *args: chosen)
     monkeypatch.setattr(deploy, "reference", lambda *args: None)
-    monkeypatch.setattr("pnag_tf.search.rounds.confirmed", lambda proposals, records: proposals)
+    monkeypatch.setattr("pnag_tf.search.rounds.confirm", lambda proposals, records: proposals)
     monkeypatch.setattr(Run, "latency_table", lambda self: None)
 
     def start(*kinds):
