@@ -1,6 +1,6 @@
 """Searches that PNAG is compared with: evolution per budget, policies trained per budget, and random choice.
 
-Each is a function (space, predictors, budgets_ms, rng, config) -> ranked candidates per budget, PNAG's own signature.
+Each is a function (space, predictors, budgets_ms, rng, config) -> ranked candidates per budget, whatever it reads of them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,6 @@ def evo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[c
 
     The constraint is the limit that every method's candidates are held to, a little below the budget.
     """
-    del config
     found = []
     for budget_ms in budgets_ms:
         limit_ms = candidates.limit_ms(predictors, budget_ms)
@@ -124,7 +123,6 @@ def ofa_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     The supplement names it without a definition; this is ours. The fittest is proposed, whether it keeps the budget
     or not: that is what the method's histogram shows.
     """
-    del config
     found = []
     for b in budgets_ms:
         found.append(candidates.Candidates(float(b), *evolve(space, predictors, b, rng, multi_objective, hard=False)))
@@ -133,7 +131,6 @@ def ofa_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
 
 def random(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
     """As many uniform architectures as evolution looks at; the best predicted one within each budget."""
-    del config
     choices = space.sample(rng, POPULATION * (1 + GENERATIONS) // 2)
     return [candidates.rank(predictors, b, choices) for b in budgets_ms]
 
