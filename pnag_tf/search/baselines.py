@@ -1,6 +1,6 @@
 """Searches that PNAG is compared with: evolution per budget, policies trained per budget, and random choice.
 
-Each is a function (space, predictors, budgets_ms, rng, config) -> ranked candidates per budget, whatever it reads of them.
+Each is a function (space, predictors, budgets_ms, rng, config) -> candidates per budget, whatever of these it reads.
 """
 
 from __future__ import annotations
