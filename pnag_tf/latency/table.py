@@ -26,7 +26,7 @@ from pnag_tf.latency import jobs
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import network
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import files, frozen
 
 CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
 
@@ -98,7 +98,7 @@ def load(
     if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(LatencyTable)}:
         raise files.UserError(f"{path}: expected a latency table")
     expected = {"space": dataclasses.asdict(space), "backbone": dataclasses.asdict(backbone), "device": device}
-    for difference in _differences(expected, value):
+    for difference in frozen.differences(expected, value):
         raise files.UserError(f"{path} is the table of another run: {difference}")
     value["layer_ms"] = np.array(value["layer_ms"], np.float64)
     for part in ("calibration", "check"):
@@ -235,13 +235,3 @@ def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -
         drawn = np.sum(rng.random((count, len(columns), 1)) > shares[:, None, :], axis=2)
         choices[:, columns] = np.minimum(drawn, options - 1)  # shares may end a rounding error below 1
     return space.canonical(choices)
-
-
-def _differences(expected: dict, found: dict, name: str = "") -> Iterable[str]:
-    """Sentences that name what differs."""
-    for key, value in expected.items():
-        other = found.get(key) if isinstance(found, dict) else None
-        if isinstance(value, dict):
-            yield from _differences(value, other, f"{key}.")
-        elif (list(value) if isinstance(value, tuple) else value) != other:
-            yield f"{name}{key} is {other} there and {value} here"

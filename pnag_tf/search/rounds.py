@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -37,12 +36,7 @@ def command(text: str, space: space_lib.SearchSpace, timeout_s: float) -> Measur
         asked = [str(arch) for arch in space.decode(choices)]
         answer = _run(text, "".join(f"{arch}\n" for arch in asked), timeout_s)
         source = f"answer of '{text}'"
-        reader = csv.DictReader(answer.splitlines())
-        missing = [column for column in records_lib.COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            found = ",".join(reader.fieldnames or ("nothing",))[:100]
-            raise files.UserError(f"{source}: expected a CSV with columns arch,top1,latency_ms, found {found}")
-        rows = [tuple(row[column] for column in records_lib.COLUMNS) for row in reader]
+        rows = records_lib.csv_rows(answer, source)
         measured = records_lib.from_rows(rows, space, source)
         place = {row.tobytes(): number for number, row in enumerate(measured.choices)}
         order = [place.get(row.tobytes()) for row in space.canonical(choices)]

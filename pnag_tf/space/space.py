@@ -245,7 +245,7 @@ class SearchSpace:
         choices = np.atleast_2d(choices)
         tokens, options = self.one_hot_columns
         marked = np.where(self.active(choices), choices, -1)
-        return (marked[:, tokens] == options).astype(np.float32)
+        return (np.take(marked, tokens, 1) == options).astype(np.float32)
 
     def layer_one_hot(self, choices: np.ndarray) -> np.ndarray:
         """float32 ``[n, layers * len(ratios) * len(kernels)]``: each active layer's (ratio, kernel) jointly.
@@ -256,7 +256,7 @@ class SearchSpace:
         layers, pairs = self.layer_one_hot_columns
         joint = choices[:, self.ratio_columns] * len(self.kernels) + choices[:, self.kernel_columns]
         marked = np.where(self.layer_active(choices), joint, -1).reshape(len(choices), -1)
-        return (marked[:, layers] == pairs).astype(np.float32)
+        return (np.take(marked, layers, 1) == pairs).astype(np.float32)
 
 
 def _join(options: Sequence[int]) -> str:
