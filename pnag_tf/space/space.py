@@ -245,6 +245,7 @@ class SearchSpace:
         choices = np.atleast_2d(choices)
         tokens, options = self.one_hot_columns
         marked = np.where(self.active(choices), choices, -1)
+        # Indexed, it would come in another memory order, by which products of matrices round.
         return (np.take(marked, tokens, 1) == options).astype(np.float32)
 
     def layer_one_hot(self, choices: np.ndarray) -> np.ndarray:
