@@ -42,7 +42,7 @@ def evaluate(context: context_lib.Context) -> Tables:
     own = {choices.tobytes() for proposal in found for choices in proposal.choices}
     if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
         # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-        found = rounds.confirmed(found, measure.read_records(context))
+        found = rounds.confirm(found, measure.read_records(context))
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         with context.timed(f"eval/{method}/deploy"):
@@ -134,7 +134,7 @@ def _propose(
     config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context)
     if config.method == BEST_RECORD:
         drawn = measure.read_records(context)[: predictors.report["records"]]
-        return rounds.recorded(drawn, budgets_ms, deploy.FINALISTS)
+        return rounds.from_records(drawn, budgets_ms, deploy.FINALISTS)
     if made is not None:
         return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
     rng = np.random.default_rng([config.seed, 3])

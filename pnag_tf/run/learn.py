@@ -101,7 +101,7 @@ def rounds(context: context_lib.Context) -> None:
             if len(chosen):
                 table = table.append(measure.measure(context, chosen))
                 records_lib.write(layout.records, table)
-            known = predictor.corrected(known, table)
+            known = predictor.correct(known, table)
             known.save(layout.predictors)
         if number + 1 == config.eval.rounds:
             for folder in (layout.evaluator, layout.generator):

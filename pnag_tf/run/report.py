@@ -157,7 +157,7 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Network]
         yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
     table = layout.latency_table
     if table.exists():
-        check = [latency_table.Network(**net) for net in files.read_json(table)["check"]]
+        check = [latency_table.TimedNetwork(**net) for net in files.read_json(table)["check"]]
         if (error := latency_table.median_error(check)) > TABLE_ERROR:
             yield f"The latency table is off by {100 * error:.0f} % on the networks that check it."
     report = layout.predictors_report

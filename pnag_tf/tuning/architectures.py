@@ -103,5 +103,5 @@ def _per_budget(space, predictors, budgets_ms, rng, make_oracle) -> list[candida
         with tempfile.TemporaryDirectory() as folder:
             trials.Tuner(oracle, directory=folder, project_name="search").run(score)
         oracle.trials.clear()  # KerasTuner keeps each oracle as long as the process lives
-        found.append(candidates.ranked(predictors, budget_ms, np.stack(tried)))
+        found.append(candidates.rank(predictors, budget_ms, np.stack(tried)))
     return found

@@ -51,8 +51,7 @@ class Tuner(keras_tuner.Tuner):
             except keras_tuner.errors.FatalError as error:
                 raise error.__cause__ or error from None
 
-    def run_trial(self, trial, score: Score, **kwargs):
-        del kwargs
+    def run_trial(self, trial, score: Score, **_):
         try:
             return score(trial.hyperparameters)
         except Exception as error:  # KerasTuner would note a failed trial and go on

@@ -114,7 +114,7 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
     for module, name, answer in (
         (deploy, "choose", chosen),
         (deploy, "reference", None),
-        (rounds, "confirmed", found),
+        (rounds, "confirm", found),
         (measure, "read_latency_table", None),
         (measure, "read_records", None),
         (learn, "read_predictors", None),

@@ -260,11 +260,11 @@ def test_ranges_lie_around_the_recipe_and_what_is_off_stays_off(preset):
     config = presets.preset(preset)
     for settings, varied in ((config.evaluator, tuning.EVALUATOR), (config.generator, tuning.GENERATOR)):
         hp = keras_tuner.HyperParameters()
-        assert settings_lib._suggested(settings, varied, hp) == settings
+        assert settings_lib._suggest(settings, varied, hp) == settings
         assert {entry.name for entry in hp.space} == {name for name in varied if getattr(settings, name)}
         for seed in range(30):
             hp.values = {entry.name: entry.random_sample(seed) for entry in hp.space}
-            found = settings_lib._suggested(settings, varied, hp)
+            found = settings_lib._suggest(settings, varied, hp)
             ratio = found.final_learning_rate / found.learning_rate
             assert ratio == pytest.approx(settings.final_learning_rate / settings.learning_rate)
             if settings is config.generator and settings.advantage == "normalised":
