@@ -7,7 +7,7 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from pnag_tf.util import files, terminal
 
@@ -21,14 +21,15 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets, tuning
 from pnag_tf.latency import export
-from pnag_tf.run import stages
+from pnag_tf.run import context, evaluate, folder, stages, status
+from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution, ofa
 
 DEVICES = ("cpu", "gpu", "mobile")
-TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read
+STAGES = (*stages.STAGES, "status")
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
+flags.DEFINE_string("stage", "eval", f"one of {', '.join(STAGES)}, or all")
 flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default")
 flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
@@ -45,7 +46,7 @@ flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
-flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}, {stages.BEST_RECORD}")
+flags.DEFINE_string("method", "pnag", ", ".join(evaluate.METHODS))
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
 flags.DEFINE_integer("rounds", None, "active rounds: propose, measure, correct; the preset's by default", lower_bound=0)
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
@@ -69,26 +70,27 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise files.UserError(f"expected flags only, found '{argv[1]}'")
-        _choose("stage", FLAGS.stage, (*stages.NAMES, "all"))
+        _choose("stage", FLAGS.stage, (*STAGES, "all"))
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
         if FLAGS.stage == "status":  # of whatever run lies there
-            _print_table(stages.look(workdir))
+            _print_table(status.look(workdir))
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
             raise files.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
         spread = distribution.make(FLAGS.strategy)
-        config = _config()
-        run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet, spread)
-        run.open(FLAGS.force)
+        config = _with_classes(_config(), layout_lib.Layout(workdir))
+        run = context.make(config, workdir, FLAGS.records, FLAGS.supernet, spread)
+        stages.enter(run, FLAGS.force)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
-        made = run.make(stage)
-        for title, rows in made if stage in TABLES else ():
+        for title, rows in stages.run(run, stage):
             print(f"\n{title}")
             _print_table(rows)
-        print(f"{stage}: done, see {run.workdir}")
+        print(f"{stage}: done, see {workdir}")
         return 0
+    except folder.OtherSettings as error:
+        return terminal.fail(f"{error}; --force starts anew")
     except files.UserError as error:
         return terminal.fail(error)
     except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
@@ -116,7 +118,7 @@ def _config():
       UserError: a flag's value cannot be used.
     """
     config = presets.preset(FLAGS.preset, FLAGS.shrinking)
-    _choose("method", FLAGS.method, ("pnag", *stages.METHODS, stages.BEST_RECORD))
+    _choose("method", FLAGS.method, evaluate.METHODS)
     device = _choose("device", FLAGS.device, DEVICES)
     images = dataclasses.replace(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
@@ -138,13 +140,6 @@ def _config():
             images = dataclasses.replace(images, class_subset=0)
     if FLAGS.archs and FLAGS.stage != "finetune":
         raise files.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
-    if not FLAGS.records:
-        classes = data.describe(images, FLAGS.seed).classes
-        if FLAGS.supernet and classes != backbone.classes:
-            raise files.UserError(
-                f"--supernet={FLAGS.supernet}: tells {backbone.classes} classes apart; the images have {classes}"
-            )
-        backbone = dataclasses.replace(backbone, classes=classes)
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
     epochs = FLAGS.epochs or config.finetune.epochs
@@ -171,6 +166,23 @@ def _config():
         mixed_precision=FLAGS.mixed_precision,
         seed=FLAGS.seed,
     )
+
+
+def _with_classes(config: config_lib.Config, layout: layout_lib.Layout) -> config_lib.Config:
+    """The settings with the number of classes: of the run that is there, else of the images, which are looked at.
+
+    Raises:
+      UserError: there are no such images, or the given supernet tells other classes apart.
+    """
+    if FLAGS.records:
+        return config
+    classes = None if FLAGS.force else folder.classes(layout)
+    if classes is None:
+        classes = data.describe(config.data, config.seed).classes
+    if FLAGS.supernet and classes != config.backbone.classes:
+        told = config.backbone.classes
+        raise files.UserError(f"--supernet={FLAGS.supernet}: tells {told} classes apart; the images have {classes}")
+    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=classes))
 
 
 def _budget(text: str) -> float:
@@ -207,6 +219,11 @@ def _print_table(rows: list[dict]) -> None:
         print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The console script ``pnag``, and ``python -m pnag_tf.main``."""
     logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=terminal.flags_parser())
+    terminal.run(main, __name__)
+
+
+if __name__ == "__main__":
+    run()

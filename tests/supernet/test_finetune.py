@@ -13,7 +13,7 @@ import pytest
 
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
-from pnag_tf.run import stages
+from pnag_tf.run import context, train
 from pnag_tf.space import network
 from pnag_tf.supernet import finetune
 from pnag_tf.supernet import model as supernet_lib
@@ -110,23 +110,24 @@ def test_killed_behind_the_last_epoch_it_is_finished(start, config, splits, tmp_
     assert _contents(tmp_path) == before
 
 
-def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, config, splits, tmp_path):
+def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, config, splits, tmp_path, monkeypatch):
     short = dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=1))
-    run = stages.Run(short, tmp_path / "run")
-    run.splits, run.subnets = splits, types.SimpleNamespace(extract=lambda choices: start())
+    run = context.make(short, tmp_path / "run")
+    subnets = types.SimpleNamespace(extract=lambda choices: start())
+    run.resources.__dict__ |= {"splits": splits, "subnets": subnets}
     archs = [str(arch) for arch in run.config.space.decode(run.config.space.sample(np.random.default_rng(0), 3))]
     logs = iter([scalars.nowhere, scalars.nowhere, _interrupt])
-    run.log = lambda stage: next(logs)
+    monkeypatch.setattr(context.Context, "log", lambda self, stage: next(logs))
     with pytest.raises(KeyboardInterrupt):
         for arch in archs:
-            run._trained(arch)
+            train.train_alone(run, arch)
     known = {folder: _contents(folder) for folder in (tmp_path / "run/finetune").iterdir()}
     finished = {folder: held for folder, held in known.items() if finetune.STATE not in held}
     assert len(known) == 3 and len(finished) == 2
-    run.subnets.extract = _forbidden
+    subnets.extract = _forbidden
     logs = iter([_forbidden, _forbidden, scalars.nowhere])
     for arch in archs:
-        assert [row["epoch"] for row in run._trained(arch)[1]] == [0, 1]
+        assert [row["epoch"] for row in train.train_alone(run, arch)[1]] == [0, 1]
     assert {folder: _contents(folder) for folder in finished} == finished
 
 
