@@ -9,7 +9,7 @@ import sys
 
 from absl import app, flags, logging
 
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
@@ -68,7 +68,7 @@ flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left i
 def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
-            raise files.UserError(f"expected flags only, found '{argv[1]}'")
+            raise errors.UserError(f"expected flags only, found '{argv[1]}'")
         _choose("stage", FLAGS.stage, (*stages.NAMES, "all"))
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
-            raise files.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
+            raise errors.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
         spread = distribution.make(FLAGS.strategy)
         config = _config()
         run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet, spread)
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
             _print_table(rows)
         print(f"{stage}: done, see {run.workdir}")
         return 0
-    except files.UserError as error:
+    except errors.UserError as error:
         return terminal.fail(error)
     except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
         print(f"error: {error}", file=sys.stderr)
@@ -105,7 +105,7 @@ def main(argv: list[str]) -> int:
 
 def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:
     if value not in options:
-        raise files.UserError(f"--{flag}={value}; choose from {', '.join(options)}")
+        raise errors.UserError(f"--{flag}={value}; choose from {', '.join(options)}")
     return value
 
 
@@ -126,22 +126,22 @@ def _config():
         latency = dataclasses.replace(latency, source=_choose("latency", FLAGS.latency, ("table", "measured")))
     if FLAGS["threads"].present:
         if FLAGS.threads < 1:
-            raise files.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
+            raise errors.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
         latency = dataclasses.replace(latency, threads=FLAGS.threads)
     latency = dataclasses.replace(latency, allow_cpu=FLAGS.allow_cpu)
     space, backbone = config.space, config.backbone
     if FLAGS.supernet:
         if FLAGS.records:
-            raise files.UserError("expected either --supernet or --records, found both")
+            raise errors.UserError("expected either --supernet or --records, found both")
         space, backbone = ofa.describe(FLAGS.supernet)
         if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
             images = dataclasses.replace(images, class_subset=0)
     if FLAGS.archs and FLAGS.stage != "finetune":
-        raise files.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
+        raise errors.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
     if not FLAGS.records:
         classes = data.describe(images, FLAGS.seed).classes
         if FLAGS.supernet and classes != backbone.classes:
-            raise files.UserError(
+            raise errors.UserError(
                 f"--supernet={FLAGS.supernet}: tells {backbone.classes} classes apart; the images have {classes}"
             )
         backbone = dataclasses.replace(backbone, classes=classes)
@@ -179,7 +179,7 @@ def _budget(text: str) -> float:
     except ValueError:
         budget_ms = float("nan")
     if not 0 < budget_ms < float("inf"):
-        raise files.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
+        raise errors.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
     return budget_ms
 
 
@@ -196,7 +196,7 @@ def _kinds() -> tuple[str, ...]:
     kinds = tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
     if kinds and (FLAGS.records or FLAGS.device == "gpu"):
         why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
-        raise files.UserError(f"--quantize={','.join(FLAGS.quantize)} with {why}")
+        raise errors.UserError(f"--quantize={','.join(FLAGS.quantize)} with {why}")
     return kinds
 
 

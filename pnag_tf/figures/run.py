@@ -13,7 +13,7 @@ from matplotlib import figure as figure_lib
 
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 SAMPLES = "samples.csv"  # in eval/, beside the tables of the methods
 _METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
@@ -48,7 +48,7 @@ def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
     for name, figure in of_run(workdir):
         written += style.save(figure, workdir / "figures" / name)
     if not written:
-        raise files.UserError(
+        raise errors.UserError(
             f"{workdir}: nothing to draw; expected evaluator/history.csv, generator/history.csv, eval/{SAMPLES}, "
             "eval/<method>.csv or latency_table.json, found none with values"
         )
@@ -104,17 +104,17 @@ def _proposed(folder: pathlib.Path) -> list[dict[str, Any]]:
             try:
                 arch = row["arch"] = space_lib.Architecture.parse(row["arch"])
             except ValueError as error:
-                raise files.UserError(f"{path}: {error}") from None
+                raise errors.UserError(f"{path}: {error}") from None
             slots, rest = divmod(len(arch.kernels), len(arch.depths))
             if rest or len(arch.ratios) != len(arch.kernels) or max(arch.depths) > slots:
-                raise files.UserError(f"{path}: expected as many kernels and ratios as layer slots, found '{arch}'")
+                raise errors.UserError(f"{path}: expected as many kernels and ratios as layer slots, found '{arch}'")
             if not np.isfinite(row["latency_at_table_ms"]):  # no reference was measured: as measured
                 row["latency_at_table_ms"] = row["latency_ms"]
             shapes.setdefault((len(arch.depths), slots), path)
             rows.append(row)
     if len(shapes) > 1:
         first, second, *_ = shapes.values()
-        raise files.UserError(f"{second}: expected architectures of one space, found another than in {first}")
+        raise errors.UserError(f"{second}: expected architectures of one space, found another than in {first}")
     return rows
 
 
@@ -130,7 +130,7 @@ def _table(path: pathlib.Path) -> tuple[str, dict[str, Sequence[np.ndarray]]]:
         }
         return str(value["device"]), networks
     except (KeyError, TypeError, ValueError):
-        raise files.UserError(f"{path}: expected a latency table with device, calibration and check") from None
+        raise errors.UserError(f"{path}: expected a latency table with device, calibration and check") from None
 
 
 # ---- CSV files ------------------------------------------------------------------------------------------------------
@@ -155,4 +155,4 @@ def _value(path: pathlib.Path, number: int, name: str, row: Mapping[str, str | N
     try:
         return float(row.get(name) or "nan")
     except ValueError:
-        raise files.UserError(f"{path}, row {number}: expected a number in {name}, found '{row[name]}'") from None
+        raise errors.UserError(f"{path}, row {number}: expected a number in {name}, found '{row[name]}'") from None

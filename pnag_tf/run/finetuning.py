@@ -8,7 +8,7 @@ from pnag_tf.run import deploy, deploying
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 class Finetuning(deploying.Deploying):
@@ -24,7 +24,7 @@ class Finetuning(deploying.Deploying):
         """
         config, name = self.config, f"{self.config.method}_finetuned"
         if not self.has_supernet:
-            raise files.UserError("--stage=finetune: with --records there is no network to train")
+            raise errors.UserError("--stage=finetune: with --records there is no network to train")
         chosen = self._given() if config.finetune.archs else self._chosen()
         trained = {arch: self._trained(arch) for arch in dict.fromkeys(row["arch"] for row in chosen)}
         if not self.distribution.first:  # the first worker deploys
@@ -64,7 +64,7 @@ class Finetuning(deploying.Deploying):
         """The rows of what `eval` chose, which it does first where it has not."""
         path = self.workdir / "eval" / f"{self.config.method}.csv"
         if not path.exists() and self.distribution.replicas > 1:
-            raise files.UserError(f"--stage=finetune on several workers: expected {path}, found none: run eval first")
+            raise errors.UserError(f"--stage=finetune on several workers: expected {path}, found none: run eval first")
         if not path.exists():
             self.eval()
         return files.read_csv(path, ("budget_ms", "arch", "test_top1"))
@@ -80,14 +80,14 @@ class Finetuning(deploying.Deploying):
             {name: row[name] for name in ("budget_ms", "arch")} for row in files.read_csv(path, ("budget_ms", "arch"))
         ]
         if not rows:
-            raise files.UserError(f"--archs={path}: expected at least one architecture, found none")
+            raise errors.UserError(f"--archs={path}: expected at least one architecture, found none")
         for number, row in enumerate(rows, 1):
             try:
                 self.config.space.encode([row["arch"]])
                 if not 0 < float(row["budget_ms"]) < float("inf"):
                     raise ValueError(f"expected milliseconds in budget_ms, found '{row['budget_ms']}'")
             except (TypeError, ValueError) as error:
-                raise files.UserError(f"--archs={path}, row {number}: {error}") from None
+                raise errors.UserError(f"--archs={path}, row {number}: {error}") from None
         return rows
 
     def _trained(self, arch: str):

@@ -20,7 +20,7 @@ from pnag_tf.latency.android import measure as android
 from pnag_tf.run import workdir
 from pnag_tf.search import records as records_lib
 from pnag_tf.supernet import fanout, ofa, shrinking, subnet
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
@@ -45,7 +45,7 @@ class Measuring(workdir.Workdir):
     def supernet(self) -> keras.Model:
         """`supernet/`: the trained supernet; or the one that the user gave."""
         if not self.has_supernet:
-            raise files.UserError("--stage=supernet: with --records there is no supernet to train")
+            raise errors.UserError("--stage=supernet: with --records there is no supernet to train")
         if self.supernet_file:
             return ofa.load(self.supernet_file)
         with self.timed("supernet"):
@@ -78,7 +78,7 @@ class Measuring(workdir.Workdir):
         """`latency_table.json`: the blocks of the space, timed on the run's device."""
         path, config = self.workdir / "latency_table.json", self.config
         if not self.has_supernet:
-            raise files.UserError("--stage=latency_table: with --records the latencies are given")
+            raise errors.UserError("--stage=latency_table: with --records the latencies are given")
         if path.exists():
             return latency_table.load(path, config.space, config.backbone, self.device.describe())
         rng = np.random.default_rng([config.seed, 2])

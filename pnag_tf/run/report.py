@@ -14,7 +14,7 @@ import pnag_tf
 from pnag_tf import figures
 from pnag_tf.latency import table as latency_table
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files, pages
+from pnag_tf.util import errors, files, pages
 
 SLOW = 1.25  # a machine that lost this factor since the latency table was made is told of
 FEW_RECORDS = 200
@@ -76,7 +76,7 @@ def write(workdir: pathlib.Path) -> pathlib.Path:
     settings = files.read_json(workdir / "config.json")
     methods = _methods(workdir)
     if not methods:
-        raise files.UserError(f"{workdir}: expected eval/<method>.csv, found none: --stage=eval makes it")
+        raise errors.UserError(f"{workdir}: expected eval/<method>.csv, found none: --stage=eval makes it")
     drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir, tuple(FIGURES))}
     template = pages.environment(autoescape=True).get_template("report.html.j2")
     page = template.render(

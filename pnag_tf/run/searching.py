@@ -11,7 +11,7 @@ from pnag_tf.run import measuring, workdir
 from pnag_tf.search import evaluator, generator, predictor, reinforce, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 ROUNDS = "rounds.json"
 
@@ -107,7 +107,7 @@ class Searching(measuring.Measuring):
             measure = rounds.command(config.eval.measure_command, config.space, config.eval.measure_timeout_s)
             return measure(choices)
         if not self.has_supernet:
-            raise files.UserError("--rounds with --records: expected --measure_command, found none")
+            raise errors.UserError("--rounds with --records: expected --measure_command, found none")
         judged = self.subnets.accuracies(choices, self.validation)
         top1 = [top1 for top1, _ in tqdm(judged, total=len(choices), desc="round", unit="network")]
         return records_lib.Records(config.space, choices, np.array(top1), self.latencies_ms(choices))

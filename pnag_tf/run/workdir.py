@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pnag_tf
 from pnag_tf import config as config_lib
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.util import files, scalars
+from pnag_tf.util import errors, files, scalars
 
 CONFIG = "config.json"
 SECONDS = "seconds.json"
@@ -66,7 +66,7 @@ class Workdir:
         # Listed before the settings are looked for: the first worker writes them before anything else.
         made = {each.name for each in _entries(self.workdir) if not files.is_temporary(each)}
         if made and not path.exists():
-            raise files.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
+            raise errors.UserError(f"{self.workdir}: expected an empty folder or a run, found other files")
         settings, made_by = self._settings(), f"pnag_tf {pnag_tf.__version__}"
         if self.distribution.shared(path).exists():
             there = read_settings(self.workdir)
@@ -79,7 +79,9 @@ class Workdir:
                 found |= {part: settings[part] for part in ("evaluator", "generator")}
             if found != settings:
                 difference = next(_differences(settings, found))
-                raise files.UserError(f"{self.workdir} was made with other settings: {difference}; --force starts anew")
+                raise errors.UserError(
+                    f"{self.workdir} was made with other settings: {difference}; --force starts anew"
+                )
         if self.distribution.first:
             files.write_json(path, {MADE_BY: made_by} | settings)
 
@@ -133,14 +135,14 @@ def read_settings(folder: pathlib.Path) -> dict:
     """
     path = folder / CONFIG
     if not path.exists():
-        raise files.UserError(f"{folder}: expected the folder of a run, found no {CONFIG} in it")
+        raise errors.UserError(f"{folder}: expected the folder of a run, found no {CONFIG} in it")
     found, parts = files.read_json(path), dataclasses.asdict(config_lib.Config(""))
     marked = isinstance(found, dict) and str(found.get(MADE_BY, "")).startswith("pnag_tf ")
     whole = isinstance(found, dict) and all(name in found for name in _UNMARKED)
     if not (marked or whole) or any(
         isinstance(value, dict) and not isinstance(found.get(name, {}), dict) for name, value in parts.items()
     ):
-        raise files.UserError(f"{path}: expected the settings of a run, found something else; left as it is")
+        raise errors.UserError(f"{path}: expected the settings of a run, found something else; left as it is")
     return found
 
 

@@ -15,7 +15,7 @@ import keras_tuner
 import numpy as np
 from absl import logging
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 EXTRAS = {"sklearn": "scikit-learn", "scipy": "scipy"}  # module -> package
 
@@ -39,7 +39,7 @@ class Tuner(keras_tuner.Tuner):
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
             path = pathlib.Path(directory) / project_name
             found = str(error)[:100]
-            raise files.UserError(f"{path}: expected KerasTuner's trials, found {found}; remove it") from None
+            raise errors.UserError(f"{path}: expected KerasTuner's trials, found {found}; remove it") from None
         # Read back, they have no order: it decides between equal trials, and rounds the Gaussian process.
         oracle.trials = dict(sorted(oracle.trials.items(), key=lambda item: int(item[0])))
 
@@ -135,4 +135,4 @@ def require(*modules: str) -> None:
     """Raises UserError unless these packages of the extra 'tune' are installed."""
     missing = [EXTRAS[module] for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise files.UserError(f"KerasTuner needs {' and '.join(missing)}: pip install -e '.[tune]'")
+        raise errors.UserError(f"KerasTuner needs {' and '.join(missing)}: pip install -e '.[tune]'")

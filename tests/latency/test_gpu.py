@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pnag_tf.latency import export, gpu, turns
 from pnag_tf.space import network
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def no_gpu(monkeypatch):
 
 def test_without_a_gpu_the_user_is_told_what_to_do(contents, no_gpu):
     for call in (lambda: gpu.measure(contents), gpu.describe):
-        with pytest.raises(files.UserError, match=r"--device=gpu: expected a GPU .* found none .*--device=cpu"):
+        with pytest.raises(errors.UserError, match=r"--device=gpu: expected a GPU .* found none .*--device=cpu"):
             call()
 
 
@@ -88,11 +88,11 @@ def test_a_file_is_taken_like_its_content(contents, no_gpu, tmp_path):
 def test_what_is_no_model_of_one_size_is_named(no_gpu, tmp_path):
     (tmp_path / "notes.keras").write_text("no model")
     for name in ("notes.keras", "missing.keras"):
-        with pytest.raises(files.UserError, match=name):
+        with pytest.raises(errors.UserError, match=name):
             gpu.measure([tmp_path / name], allow_cpu=True)
     inputs = keras.Input((None, None, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    with pytest.raises(files.UserError, match="the model: expected one input of fixed shape"):
+    with pytest.raises(errors.UserError, match="the model: expected one input of fixed shape"):
         gpu.measure([export.keras_file(keras.Model(inputs, pooled))], allow_cpu=True)
     assert gpu.measure([], allow_cpu=True) == []
 

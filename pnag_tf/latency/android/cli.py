@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from pnag_tf.latency.android import journal
 from pnag_tf.latency.android import measure as android
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, files, terminal
 
 DEFAULTS = android.Settings()
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         if len(argv) < 2:
-            raise files.UserError("expected the .tflite files to time, found none")
+            raise errors.UserError("expected the .tflite files to time, found none")
         with tqdm(desc="measure", unit="run", disable=None) as bar:
 
             def progress(done: int, total: int) -> None:
@@ -64,7 +64,7 @@ def main(argv: list[str]) -> int:
         if FLAGS.json:
             _write(records)
         return 0
-    except (files.UserError, OSError) as error:
+    except (errors.UserError, OSError) as error:
         return terminal.fail(error)
     except KeyboardInterrupt:
         print("stopped; nothing is left on the phone", file=sys.stderr)
@@ -98,20 +98,20 @@ def _write(records: Sequence[journal.Record]) -> None:
     try:
         files.write_json(FLAGS.json, [dataclasses.asdict(record) for record in records])
     except OSError as error:
-        raise files.UserError(f"cannot write --json={FLAGS.json}: {error.strerror}") from None
+        raise errors.UserError(f"cannot write --json={FLAGS.json}: {error.strerror}") from None
 
 
 def _settings() -> android.Settings:
     """What the flags ask for. Raises UserError."""
     if FLAGS.use_gpu and FLAGS.use_nnapi:
-        raise files.UserError("expected --use_gpu or --use_nnapi, found both")
+        raise errors.UserError("expected --use_gpu or --use_nnapi, found both")
     threads, mask = FLAGS.threads, FLAGS.cpu_mask
     if FLAGS["threads"].present and threads < 1:
-        raise files.UserError(f"--threads: expected 1 or more, found {threads}")
+        raise errors.UserError(f"--threads: expected 1 or more, found {threads}")
     if FLAGS.profile:
         known = {profile["name"]: profile for profile in android.profiles()}
         if FLAGS.profile not in known:
-            raise files.UserError(f"--profile={FLAGS.profile}; choose from {', '.join(known)}")
+            raise errors.UserError(f"--profile={FLAGS.profile}; choose from {', '.join(known)}")
         threads, mask = threads or known[FLAGS.profile]["threads"], mask or known[FLAGS.profile]["cpu_mask"]
     return android.Settings(
         serial=FLAGS.serial,

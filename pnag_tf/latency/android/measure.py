@@ -23,7 +23,7 @@ from absl import logging
 from pnag_tf.latency import device as devices
 from pnag_tf.latency.android import adb, benchmark_tool, phone
 from pnag_tf.latency.android import journal as journal_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 IN_A_ROW = 3  # runs of the tool that have to agree
 CLOCK_MS = 1e-3  # the tool counts whole microseconds: figures that differ by one agree
@@ -63,16 +63,16 @@ class Settings:
         """Raises UserError when a value cannot be used."""
         for name in ("threads", "runs", "timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise files.UserError(f"{name}: expected more than 0, found {getattr(self, name)}")
+                raise errors.UserError(f"{name}: expected more than 0, found {getattr(self, name)}")
         if self.max_repetitions < IN_A_ROW:
-            raise files.UserError(f"max_repetitions: expected {IN_A_ROW} or more, found {self.max_repetitions}")
+            raise errors.UserError(f"max_repetitions: expected {IN_A_ROW} or more, found {self.max_repetitions}")
         for name in ("run_secs", "warm_up_runs", "warm_up_secs", "agreement", "cool_down_s", "reconnect_s"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise files.UserError(f"{name}: expected 0 or more, found {getattr(self, name)}")
+                raise errors.UserError(f"{name}: expected 0 or more, found {getattr(self, name)}")
         if self.delegate not in ("", "gpu", "nnapi"):
-            raise files.UserError(f"delegate: expected gpu, nnapi or nothing, found {self.delegate}")
+            raise errors.UserError(f"delegate: expected gpu, nnapi or nothing, found {self.delegate}")
         if not self.remote_dir.startswith("/"):
-            raise files.UserError(f"remote_dir: expected a path from /, found '{self.remote_dir}'")
+            raise errors.UserError(f"remote_dir: expected a path from /, found '{self.remote_dir}'")
 
 
 def device(settings: Settings, journal: str | os.PathLike | None = None) -> devices.Device:
@@ -198,16 +198,16 @@ def _tool(path: str, facts: phone.Facts) -> bytes:
     """The content of benchmark_model. Raises UserError when it is missing or made for other processors."""
     platform, machine = _PLATFORMS.get(facts.abi, (None, None))
     if not path and platform is None:
-        raise files.UserError(f"no benchmark_model is published for {facts.abi}: build one and name it with --tool")
+        raise errors.UserError(f"no benchmark_model is published for {facts.abi}: build one and name it with --tool")
     path = path or TOOLS / platform / phone.TOOL
     try:
         tool = pathlib.Path(path).read_bytes()
     except OSError as error:
-        raise files.UserError(
+        raise errors.UserError(
             f"{path}: cannot read benchmark_model ({error.strerror}); android_benchmark/fetch.sh fetches it"
         ) from None
     if tool[:4] == b"\x7fELF" and machine not in (None, found := int.from_bytes(tool[18:20], "little")):
-        raise files.UserError(f"{path}: expected a program for {facts.abi} (ELF machine {machine}), found {found}")
+        raise errors.UserError(f"{path}: expected a program for {facts.abi} (ELF machine {machine}), found {found}")
     return tool
 
 
@@ -221,13 +221,13 @@ def _mask(settings: Settings, facts: phone.Facts) -> str:
         except ValueError:
             mask = 0
         if mask <= 0:
-            raise files.UserError(f"cpu_mask: expected hexadecimal such as f0, or none, found '{settings.cpu_mask}'")
+            raise errors.UserError(f"cpu_mask: expected hexadecimal such as f0, or none, found '{settings.cpu_mask}'")
         return f"{mask:x}"
     for profile in profiles():
         if not facts.max_khz and facts.model in profile["models"] and settings.threads <= profile["threads"]:
             return profile["cpu_mask"]
     if not facts.max_khz:
-        raise files.UserError(f"{facts.name} does not tell how fast its cores are: name them with --cpu_mask")
+        raise errors.UserError(f"{facts.name} does not tell how fast its cores are: name them with --cpu_mask")
     return f"{phone.big_cores(dict(facts.max_khz), settings.threads):x}"
 
 
@@ -251,11 +251,11 @@ def _back(
         device = adb.wait(setup.serial, settings.reconnect_s)
         phone.clear(device, folder)
         facts = phone.probe(device, settings.remote_dir)
-    except files.UserError as error:
+    except errors.UserError as error:
         go_on = "the same call goes on from there" if kept.path else "without a journal the next call starts anew"
-        raise files.UserError(f"{lost}, and it did not come back: {error}; {go_on}") from None
+        raise errors.UserError(f"{lost}, and it did not come back: {error}; {go_on}") from None
     if facts.identity() != setup.facts.identity():
-        raise files.UserError(f"expected {setup.facts.name} back, found {facts.name}")
+        raise errors.UserError(f"expected {setup.facts.name} back, found {facts.name}")
     return device
 
 
@@ -270,13 +270,13 @@ class _Job:
         self.name = f"model {number}" if isinstance(model, bytes) else os.fspath(model)
         self.file = f"{number:04}.tflite"
         if not isinstance(model, bytes) and self.source.exists() and not self.source.is_file():
-            raise files.UserError(f"{self.name}: expected a .tflite, found something that is no file")
+            raise errors.UserError(f"{self.name}: expected a .tflite, found something that is no file")
         try:
             content = model if isinstance(model, bytes) else self.source.read_bytes()
         except OSError as error:
-            raise files.UserError(f"{self.name}: expected a .tflite ({error.strerror})") from None
+            raise errors.UserError(f"{self.name}: expected a .tflite ({error.strerror})") from None
         if content[4:8] != b"TFL3":
-            raise files.UserError(f"{self.name}: expected a .tflite, found {len(content)} other bytes")
+            raise errors.UserError(f"{self.name}: expected a .tflite, found {len(content)} other bytes")
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.samples: list[journal_lib.Sample] = []
 
@@ -332,7 +332,7 @@ def _rounds(
             if _throttled(after, settings):
                 discarded += 1
                 if discarded == DISCARDED_RUNS:
-                    raise files.UserError(
+                    raise errors.UserError(
                         f"the phone throttles in {discarded} runs in a row ({_status(after)}): cool it, or accept that "
                         f"with --max_thermal_status={after.thermal_status}"
                     )
@@ -352,14 +352,14 @@ def _run(session: phone.Session, job: _Job, settings: Settings) -> benchmark_too
         output, code = session.run(job.file, settings.timeout_s)
         return benchmark_tool.parse(output, code, settings.delegate)
     except TimeoutError:
-        raise files.UserError(
+        raise errors.UserError(
             f"{job.name}: the run on the phone has not ended after {settings.timeout_s:g} s and was stopped; "
             "--timeout gives it longer"
         ) from None
     except adb.Lost:
         raise
-    except files.UserError as error:
-        raise files.UserError(f"{job.name}: {error}".replace(job.file, job.name)) from None
+    except errors.UserError as error:
+        raise errors.UserError(f"{job.name}: {error}".replace(job.file, job.name)) from None
 
 
 def _cool(session: phone.Session, settings: Settings) -> phone.Conditions:
@@ -367,7 +367,7 @@ def _cool(session: phone.Session, settings: Settings) -> phone.Conditions:
     deadline = time.monotonic() + settings.cool_down_s
     while _throttled(found := session.look(), settings):
         if time.monotonic() >= deadline:
-            raise files.UserError(
+            raise errors.UserError(
                 f"the phone throttles ({_status(found)}) after {settings.cool_down_s:g} s of waiting: cool it, or "
                 f"accept that with --max_thermal_status={found.thermal_status}"
             )

@@ -8,7 +8,7 @@ import pytest
 
 from pnag_tf.latency.android import adb, benchmark_tool, journal, phone
 from pnag_tf.latency.android import measure as android
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 LISTED = """\
 * daemon started successfully
@@ -69,7 +69,7 @@ def test_devices_of_all_states_are_read():
 def test_a_phone_that_cannot_be_used_says_what_to_do(monkeypatch, found, serial, message):
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
     monkeypatch.setattr(adb, "devices", lambda: found)
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         adb.find(serial)
 
 
@@ -84,7 +84,7 @@ def test_without_adb_the_package_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     monkeypatch.delenv("ANDROID_SDK_ROOT", raising=False)
-    with pytest.raises(files.UserError, match="apt-get install adb"):
+    with pytest.raises(errors.UserError, match="apt-get install adb"):
         adb.find()
     tools = tmp_path / "platform-tools"
     tools.mkdir()
@@ -141,16 +141,16 @@ def test_profiles_hold_what_is_needed():
     ],
 )
 def test_settings_that_cannot_be_used(changes, message):
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         dataclasses.replace(android.Settings(), **changes).check()
 
 
 @pytest.mark.parametrize(("name", "content"), [("empty", b""), ("notes", b"no model at all"), ("folder", None)])
 def test_what_is_no_model_is_refused_before_a_phone_is_asked(tmp_path, name, content):
     (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
-    with pytest.raises(files.UserError, match=f"{name}: expected a .tflite"):
+    with pytest.raises(errors.UserError, match=f"{name}: expected a .tflite"):
         android.measure([tmp_path / name], settings=android.Settings(serial="nobody"))
-    with pytest.raises(files.UserError, match="missing.tflite: expected a .tflite"):
+    with pytest.raises(errors.UserError, match="missing.tflite: expected a .tflite"):
         android.measure([tmp_path / "missing.tflite"], settings=android.Settings(serial="nobody"))
     assert android.measure([], settings=android.Settings(serial="nobody")) == []
 
@@ -198,8 +198,8 @@ def test_another_file_is_not_taken_for_a_journal_and_not_touched(tmp_path):
     path = tmp_path / "notes"
     for text in ("buy milk\n", "buy milk", '{"arch": "1"}\n', "[1, 2]\n"):
         path.write_text(text)
-        with pytest.raises(files.UserError, match="notes:1: expected a journal"):
+        with pytest.raises(errors.UserError, match="notes:1: expected a journal"):
             journal.Journal(path, SETUP)
         assert path.read_text() == text
-    with pytest.raises(files.UserError, match="cannot read"):
+    with pytest.raises(errors.UserError, match="cannot read"):
         journal.Journal(tmp_path, SETUP)
