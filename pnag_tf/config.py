@@ -80,12 +80,14 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Phone:
-    """Which phone measures, and how, with `device` 'mobile'; see `devices.android.Settings`."""
+    """Which phone measures, and how, with `device` 'mobile'; see `latency.android.measure.Settings`."""
 
     serial: str = ""  # as `adb devices` names it; empty = the only one
     tool: str = ""  # benchmark_model for the phone; empty = what android_benchmark/fetch.sh fetched
     cpu_mask: str = ""  # cores in hexadecimal; empty = the fastest ones
-    remote_dir: str = "/data/local/tmp"
+    remote_dir: str = "/data/local/tmp"  # files in few other folders of a phone may be run
+    max_thermal_status: int = 0  # throttling to accept, 0 (none) to 6
+    timeout_s: float = 300.0  # one run of the benchmark tool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,10 +198,10 @@ class Ray:
 class Tune:
     """How many trials KerasTuner makes."""
 
-    evaluator_trials: int = 24  # of --stage=tune
+    evaluator_trials: int = 24  # of stage tune
     generator_trials: int = 24
-    random_trials: int = 1000  # of --method=kt_random, for each budget
-    bayesian_trials: int = 12  # of --method=kt_bayesian, for each budget, after three random ones a token
+    random_trials: int = 1000  # of method kt_random, for each budget
+    bayesian_trials: int = 12  # of method kt_bayesian, for each budget, after three random ones a token
 
 
 @dataclasses.dataclass(frozen=True)

@@ -46,7 +46,7 @@ def _write_png(path, level):
         ({"budgets": ["-3"]}, "found '-3'"),
         ({"records": "nowhere.csv"}, "cannot read records nowhere.csv: No such file"),
         ({"tuned": "nowhere.json", "records": "x.csv"}, "cannot read nowhere.json: No such file"),
-        ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
+        ({"dataset": "folder"}, "--data_dir: --dataset=folder needs it"),
         ({"supernet": "nowhere.keras"}, "nowhere.keras"),
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
         ({"archs": "a.csv"}, "--archs: expected --stage=finetune, found eval"),

@@ -17,6 +17,7 @@ from absl import app, flags
 from pnag_tf.util import errors, terminal
 
 FLAGS = flags.FLAGS
+SETTINGS = {"data.data_dir": "images"}  # as errors name them -> the flag
 flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios or a published one's name such as pnag-cpu-30")
 flags.DEFINE_string("model", None, "a saved Keras model, in place of --arch")
 flags.DEFINE_string("out", None, "the .tflite to write", required=True)
@@ -50,7 +51,7 @@ def main(argv):
         print(f"XNNPACK takes it in {found.pieces} pieces and leaves {sum(found.outside.values())} operators to LiteRT")
         print(f"difference to Keras: {export.check_parity(model, tflite, None):.1e} of the largest output")
     except (errors.UserError, export.ExportError, OSError) as error:
-        sys.exit(terminal.fail(error, "convert"))
+        sys.exit(terminal.fail(errors.with_flags(str(error), SETTINGS), "convert"))
 
 
 def _model():

@@ -64,7 +64,7 @@ def check_network(builder: tfds.core.DatasetBuilder) -> None:
         raise errors.UserError(
             f"{builder.name} is not in {builder.data_path.parent.parent} and cannot be downloaded: "
             f"{address.hostname} is out of reach ({error.strerror or error}); "
-            f"connect to the network, or give the data directory of a prepared copy: --data_dir"
+            "connect to the network, or give the data directory of a prepared copy: `data.data_dir`"
         ) from None
 
 

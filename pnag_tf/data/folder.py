@@ -87,7 +87,7 @@ def load(folder: pathlib.Path, class_subset: int, seed: int) -> examples.Source:
         differ between the training and the test folder.
     """
     if not folder.is_dir():
-        raise errors.UserError(f"--data_dir={folder} is not a folder; expected {LAYOUT}")
+        raise errors.SettingError("data.data_dir", f"{folder} is not a folder; expected {LAYOUT}")
     tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()]
     parted = (folder / "train").is_dir() and bool(tests)
     every = class_folders(folder / "train" if parted else folder)

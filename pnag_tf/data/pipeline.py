@@ -51,7 +51,7 @@ def _open(dataset: str, data_dir: str, class_subset: int, seed: int) -> examples
     path = pathlib.Path(data_dir).expanduser()
     if dataset == "folder":
         if not data_dir:
-            raise errors.UserError(f"--dataset=folder needs --data_dir; expected {folder.LAYOUT}")
+            raise errors.SettingError("data.data_dir", f"`data.dataset=folder` needs it; expected {folder.LAYOUT}")
         return folder.load(path, class_subset, seed)
     if dataset != "fashion_mnist":
         return catalog.load(dataset, data_dir, class_subset, seed)
@@ -70,7 +70,7 @@ def _fashion_from_catalog(data_dir: str) -> examples.Source:
     except errors.UserError as error:
         raise errors.UserError(
             f"Fashion-MNIST is not in {data_dir or idx.DEBIAN_FOLDER}: install Debian's dataset-fashion-mnist, or give "
-            f"the folder of its four IDX files ({idx.NAMES['train', 'images']} ...) with --data_dir; {error}"
+            f"the folder of its four IDX files ({idx.NAMES['train', 'images']} ...) as `data.data_dir`; {error}"
         ) from error
     return dataclasses.replace(source, class_names=idx.CLASS_NAMES, mean=idx.MEAN, std=idx.STD)
 
@@ -82,9 +82,13 @@ def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examp
       UserError: a setting that cannot be, or too few images.
     """
     if data.augmentation not in augment.KINDS:
-        raise errors.UserError(f"augmentation '{data.augmentation}'; choose from {', '.join(augment.KINDS)}")
+        raise errors.SettingError(
+            "data.augmentation", f"found '{data.augmentation}'; choose from {', '.join(augment.KINDS)}"
+        )
     if not 0 < data.validation_fraction < 1:
-        raise errors.UserError(f"validation_fraction {data.validation_fraction}; expected between 0 and 1")
+        raise errors.SettingError(
+            "data.validation_fraction", f"expected between 0 and 1, found {data.validation_fraction}"
+        )
     source = _open(data.dataset, data.data_dir, data.class_subset, seed)
     kept, held_out = examples.stratified(
         source.train.labels, data.validation_fraction, examples.generator(seed, "validation")

@@ -107,9 +107,9 @@ def _place(allow_cpu: bool) -> str:
         return "/GPU:0"
     if allow_cpu:
         return "/CPU:0"
-    raise errors.UserError(
-        "--device=gpu: expected a GPU that TensorFlow can use, found none (BUILD.md tells what it needs); "
-        "--device=cpu measures on this machine's CPU"
+    raise errors.DeviceError(
+        "`device=gpu`: expected a GPU that TensorFlow can use, found none (BUILD.md tells what it needs); "
+        "`device=cpu` measures on this machine's CPU"
     )
 
 

@@ -55,7 +55,7 @@ class Distribution:
         while not self.first and not path.exists():
             if time.monotonic() > deadline:
                 raise errors.UserError(
-                    f"{path}: expected from the first worker, found nothing: --workdir must be shared"
+                    f"{path}: expected from the first worker, found nothing: `workdir` must be shared"
                 )
             time.sleep(0.2)
         return path
@@ -105,6 +105,6 @@ def make(name: str = "none") -> Distribution:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         found = os.environ.get("TF_CONFIG", "nothing")[:200]
-        raise errors.UserError(f"--strategy=multi_worker: expected TF_CONFIG={expected}, found {found}") from None
+        raise errors.UserError(f"`strategy=multi_worker`: expected TF_CONFIG={expected}, found {found}") from None
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     return Distribution(strategy, index == 0, None if index == 0 else tempfile.TemporaryDirectory())

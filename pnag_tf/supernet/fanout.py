@@ -106,7 +106,7 @@ def _library():
     try:
         import ray
     except ImportError:
-        raise errors.UserError("--ray_address: Ray is not installed: python -m pip install -e '.[ray]'") from None
+        raise errors.SettingError("ray.address", "Ray is not installed: python -m pip install -e '.[ray]'") from None
     return ray
 
 
@@ -121,7 +121,7 @@ def _connect(ray, address: str) -> None:
         ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise errors.UserError(
-            f"--ray_address={address}: no Ray cluster can be reached ({terminal.first_line(error)})"
+            f"`ray.address={address}`: no Ray cluster can be reached ({terminal.first_line(error)})"
         ) from None
 
 

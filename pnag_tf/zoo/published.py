@@ -214,7 +214,7 @@ class Published:
     """A published architecture of the search space, at width 1.2.
 
     Attributes:
-      name: what `--arch` takes.
+      name: what `architecture` knows it by.
       arch: its string.
       resolution: of the images that the published multiply-adds are for, in pixels.
       source: of the architecture.
@@ -264,7 +264,7 @@ ARCHITECTURES: dict[str, Published] = {
 
 
 def architecture(text: str) -> space_lib.Architecture:
-    """The architecture that `--arch` names: a published one by its name, any other by its string.
+    """The architecture of a name: a published one by its name, any other by its string.
 
     Raises:
       UserError: it is neither a published name nor `depths:kernels:ratios`.

@@ -246,7 +246,7 @@ def test_class_subset(source, request):
         assert set(np.concatenate([labels for _, labels in part])) == {0, 1}
     names = {data.describe(settings, seed).class_names for seed in range(6)}
     assert len(names) > 1
-    with pytest.raises(errors.UserError, match="class_subset 11; expected 0"):
+    with pytest.raises(errors.UserError, match="`data.class_subset`: expected 0 .all. or 2 to"):
         data.describe(with_(settings, class_subset=11), 0)
 
 
@@ -291,7 +291,7 @@ def test_broken_folders(tmp_path):
             data.load(config.Data(dataset="folder", data_dir=str(folder)), 16, seed=0)
         return str(caught.value)
 
-    assert "needs --data_dir" in error("")
+    assert "`data.dataset=folder` needs it" in error("")
     assert "is not a folder" in error(tmp_path / "absent")
     assert "found none" in error(tmp_path)
     write_folder(tmp_path, classes=1)
@@ -347,7 +347,7 @@ def test_no_network_is_told_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(catalog.socket, "create_connection", refuse)
     monkeypatch.setattr(catalog.urllib.request, "getproxies", dict)
-    with pytest.raises(errors.UserError, match="Network is unreachable.*--data_dir"):
+    with pytest.raises(errors.UserError, match="Network is unreachable.*`data.data_dir`"):
         data.describe(config.Data(dataset="cifar10", data_dir=str(tmp_path)), 0)
     with pytest.raises(errors.UserError, match="Fashion-MNIST is not in .*dataset-fashion-mnist"):
         data.describe(config.Data(data_dir=str(tmp_path)), 0)

@@ -37,7 +37,7 @@ def no_gpu(monkeypatch):
 
 def test_without_a_gpu_the_user_is_told_what_to_do(contents, no_gpu):
     for call in (lambda: gpu.measure(contents), gpu.describe):
-        with pytest.raises(errors.UserError, match=r"--device=gpu: expected a GPU .* found none .*--device=cpu"):
+        with pytest.raises(errors.UserError, match=r"`device=gpu`: expected a GPU .* found none .*`device=cpu`"):
             call()
 
 
@@ -103,7 +103,7 @@ def test_the_whole_road_ends_in_keras_files_timed_by_the_batch(image_folder, tmp
     command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}"]
     command += [f"--workdir={tmp_path}/run", "--device=gpu", "--budgets=4,40"]
     refused = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
-    assert refused.returncode == 2 and "--device=gpu: expected a GPU" in refused.stderr.splitlines()[-1]
+    assert refused.returncode == 2 and "`device=gpu`: expected a GPU" in refused.stderr.splitlines()[-1]
     done = subprocess.run([*command, "--allow_cpu"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     described = files.read_json(tmp_path / "run/deploy/pnag_gpu_40.json")

@@ -74,5 +74,5 @@ def test_what_an_actor_cannot_read_is_the_users_error(config, path, choices, tmp
 
 def test_a_cluster_that_is_not_there(config, path, choices):
     pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
-    with pytest.raises(errors.UserError, match="--ray_address=127.0.0.1:1: no Ray cluster can be reached"):
+    with pytest.raises(errors.UserError, match="`ray.address=127.0.0.1:1`: no Ray cluster can be reached"):
         next(fanout.accuracies(config, path, choices, "127.0.0.1:1"))

@@ -97,7 +97,7 @@ def parse(output: str, exit_code: int, delegate: str = "") -> Timing:
     warm_up, timed = counts
     runs = int(timed["count"])
     if runs < 1:
-        raise errors.UserError("benchmark_model timed no inference: expected --runs of 1 or more")
+        raise errors.UserError("benchmark_model timed no inference: expected `phone.runs` of 1 or more")
     if "median" not in timed:
         raise errors.UserError("benchmark_model prints no median, as old builds do: expected a newer build")
     init = _INIT.search(output)

@@ -23,6 +23,23 @@ from pnag_tf.util import errors, files, terminal
 DEFAULTS = android.Settings()
 
 FLAGS = flags.FLAGS
+SETTINGS = {  # as errors name them -> the flag
+    "latency.threads": "threads",
+    "phone.agreement": "agreement",
+    "phone.cool_down_s": "cool_down",
+    "phone.cpu_mask": "cpu_mask",
+    "phone.max_repetitions": "max_repetitions",
+    "phone.max_thermal_status": "max_thermal_status",
+    "phone.reconnect_s": "reconnect",
+    "phone.remote_dir": "remote_dir",
+    "phone.run_secs": "run_secs",
+    "phone.runs": "runs",
+    "phone.serial": "serial",
+    "phone.timeout_s": "timeout",
+    "phone.tool": "tool",
+    "phone.warm_up_runs": "warmup",
+    "phone.warm_up_secs": "warmup_secs",
+}
 flags.DEFINE_string("serial", "", "the phone, as `adb devices` names it, or HOST:PORT; needed with several")
 flags.DEFINE_string("tool", "", "benchmark_model for the phone; by default what android_benchmark/fetch.sh fetched")
 flags.DEFINE_integer("threads", 0, "threads of the interpreter; 1, or the profile's")
@@ -65,7 +82,7 @@ def main(argv: list[str]) -> int:
             _write(records)
         return 0
     except (errors.UserError, OSError) as error:
-        return terminal.fail(error)
+        return terminal.fail(errors.with_flags(str(error), SETTINGS))
     except KeyboardInterrupt:
         print("stopped; nothing is left on the phone", file=sys.stderr)
         return 130

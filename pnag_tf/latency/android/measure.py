@@ -63,16 +63,20 @@ class Settings:
         """Raises UserError when a value cannot be used."""
         for name in ("threads", "runs", "timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise errors.UserError(f"{name}: expected more than 0, found {getattr(self, name)}")
+                raise self._error(name, "more than 0")
         if self.max_repetitions < IN_A_ROW:
-            raise errors.UserError(f"max_repetitions: expected {IN_A_ROW} or more, found {self.max_repetitions}")
+            raise self._error("max_repetitions", f"{IN_A_ROW} or more")
         for name in ("run_secs", "warm_up_runs", "warm_up_secs", "agreement", "cool_down_s", "reconnect_s"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise errors.UserError(f"{name}: expected 0 or more, found {getattr(self, name)}")
+                raise self._error(name, "0 or more")
         if self.delegate not in ("", "gpu", "nnapi"):
-            raise errors.UserError(f"delegate: expected gpu, nnapi or nothing, found {self.delegate}")
+            raise self._error("delegate", "gpu, nnapi or nothing")
         if not self.remote_dir.startswith("/"):
-            raise errors.UserError(f"remote_dir: expected a path from /, found '{self.remote_dir}'")
+            raise self._error("remote_dir", "a path from /")
+
+    def _error(self, name: str, expected: str) -> errors.SettingError:
+        setting = "latency.threads" if name == "threads" else f"phone.{name}"
+        return errors.SettingError(setting, f"expected {expected}, found {getattr(self, name)!r}")
 
 
 def device(settings: Settings, journal: str | os.PathLike | None = None) -> devices.Device:
@@ -198,7 +202,9 @@ def _tool(path: str, facts: phone.Facts) -> bytes:
     """The content of benchmark_model. Raises UserError when it is missing or made for other processors."""
     platform, machine = _PLATFORMS.get(facts.abi, (None, None))
     if not path and platform is None:
-        raise errors.UserError(f"no benchmark_model is published for {facts.abi}: build one and name it with --tool")
+        raise errors.DeviceError(
+            f"no benchmark_model is published for {facts.abi}: build one and name it with `phone.tool`"
+        )
     path = path or TOOLS / platform / phone.TOOL
     try:
         tool = pathlib.Path(path).read_bytes()
@@ -221,13 +227,15 @@ def _mask(settings: Settings, facts: phone.Facts) -> str:
         except ValueError:
             mask = 0
         if mask <= 0:
-            raise errors.UserError(f"cpu_mask: expected hexadecimal such as f0, or none, found '{settings.cpu_mask}'")
+            raise errors.SettingError(
+                "phone.cpu_mask", f"expected hexadecimal such as f0, or none, found '{settings.cpu_mask}'"
+            )
         return f"{mask:x}"
     for profile in profiles():
         if not facts.max_khz and facts.model in profile["models"] and settings.threads <= profile["threads"]:
             return profile["cpu_mask"]
     if not facts.max_khz:
-        raise errors.UserError(f"{facts.name} does not tell how fast its cores are: name them with --cpu_mask")
+        raise errors.DeviceError(f"{facts.name} does not tell how fast its cores are: name them with `phone.cpu_mask`")
     return f"{phone.big_cores(dict(facts.max_khz), settings.threads):x}"
 
 
@@ -253,9 +261,9 @@ def _back(
         facts = phone.probe(device, settings.remote_dir)
     except errors.UserError as error:
         go_on = "the same call goes on from there" if kept.path else "without a journal the next call starts anew"
-        raise errors.UserError(f"{lost}, and it did not come back: {error}; {go_on}") from None
+        raise errors.DeviceError(f"{lost}, and it did not come back: {error}; {go_on}") from None
     if facts.identity() != setup.facts.identity():
-        raise errors.UserError(f"expected {setup.facts.name} back, found {facts.name}")
+        raise errors.DeviceError(f"expected {setup.facts.name} back, found {facts.name}")
     return device
 
 
@@ -332,9 +340,9 @@ def _rounds(
             if _throttled(after, settings):
                 discarded += 1
                 if discarded == DISCARDED_RUNS:
-                    raise errors.UserError(
+                    raise errors.DeviceError(
                         f"the phone throttles in {discarded} runs in a row ({_status(after)}): cool it, or accept that "
-                        f"with --max_thermal_status={after.thermal_status}"
+                        f"with `phone.max_thermal_status={after.thermal_status}`"
                     )
                 logging.warning("%s: a run does not count, the phone throttles (%s)", job.name, _status(after))
                 before = _cool(session, settings)
@@ -354,7 +362,7 @@ def _run(session: phone.Session, job: _Job, settings: Settings) -> benchmark_too
     except TimeoutError:
         raise errors.UserError(
             f"{job.name}: the run on the phone has not ended after {settings.timeout_s:g} s and was stopped; "
-            "--timeout gives it longer"
+            "`phone.timeout_s` gives it longer"
         ) from None
     except adb.Lost:
         raise
@@ -367,9 +375,9 @@ def _cool(session: phone.Session, settings: Settings) -> phone.Conditions:
     deadline = time.monotonic() + settings.cool_down_s
     while _throttled(found := session.look(), settings):
         if time.monotonic() >= deadline:
-            raise errors.UserError(
+            raise errors.DeviceError(
                 f"the phone throttles ({_status(found)}) after {settings.cool_down_s:g} s of waiting: cool it, or "
-                f"accept that with --max_thermal_status={found.thermal_status}"
+                f"accept that with `phone.max_thermal_status={found.thermal_status}`"
             )
         logging.warning("the phone throttles (%s): waiting", _status(found))
         time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))

@@ -152,16 +152,16 @@ def probe(device: adb.Adb, remote_dir: str) -> Facts:
     lines = device.shell(command).splitlines()
     told = dict(line.split("=", 1) for line in lines if "=" in line)
     if told.get("low_power") == "1":
-        raise errors.UserError(
+        raise errors.DeviceError(
             f"phone {device.serial} saves its battery, which slows it down: switch Battery Saver off"
         )
     if "busy" in told:
-        raise errors.UserError(
+        raise errors.DeviceError(
             f"phone {device.serial} is measuring for somebody else, see {remote_dir}/{told['busy']} on it: wait for it"
         )
     if "writable" not in told:
         why = lines[-1].strip() if lines and "=" not in lines[-1] else "no reason given"
-        raise errors.UserError(f"phone {device.serial}: cannot write to --remote_dir={remote_dir}: {why}")
+        raise errors.DeviceError(f"phone {device.serial}: cannot write to `phone.remote_dir={remote_dir}`: {why}")
     cores = (re.fullmatch(r".*/cpu(\d+)/cpufreq/.*", name) for name, value in told.items() if value.isdigit())
     max_khz = sorted((int(core[1]), int(told[core[0]])) for core in cores if core)
     return Facts(**{name: told.get(name, "").strip() or "unknown" for name in _PROPERTIES}, max_khz=tuple(max_khz))

@@ -59,7 +59,7 @@ def test_devices_of_all_states_are_read():
         ({}, "", "no phone found: plug one in"),
         ({}, "A1", "no phone with serial A1; found none"),
         ({"A1": "device"}, "B2", r"no phone with serial B2; found A1 \(device\)"),
-        ({"A1": "device", "B2": "offline"}, "", r"2 phones found: choose one with --serial.*A1.*B2 \(offline\)"),
+        ({"A1": "device", "B2": "offline"}, "", r"2 phones found: choose one with `phone.serial`.*A1.*B2 \(offline\)"),
         ({"B2": "unauthorized"}, "", "B2 is unauthorized: unlock the phone and allow"),
         ({"C3": "offline"}, "", "C3 is offline: unplug it"),
         ({"D4": "no permissions"}, "D4", "D4 is no permissions: this user may not open"),
@@ -132,12 +132,12 @@ def test_profiles_hold_what_is_needed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"threads": 0}, "threads: expected more than 0, found 0"),
-        ({"runs": -1}, "runs: expected more than 0"),
-        ({"max_repetitions": 2}, "max_repetitions: expected 3 or more"),
-        ({"run_secs": -1.0}, "run_secs: expected 0 or more"),
-        ({"delegate": "tpu"}, "delegate: expected gpu, nnapi or nothing, found tpu"),
-        ({"remote_dir": "tmp"}, "remote_dir: expected a path from /"),
+        ({"threads": 0}, "`latency.threads`: expected more than 0, found 0"),
+        ({"runs": -1}, "`phone.runs`: expected more than 0"),
+        ({"max_repetitions": 2}, "`phone.max_repetitions`: expected 3 or more"),
+        ({"run_secs": -1.0}, "`phone.run_secs`: expected 0 or more"),
+        ({"delegate": "tpu"}, "`phone.delegate`: expected gpu, nnapi or nothing, found 'tpu'"),
+        ({"remote_dir": "tmp"}, "`phone.remote_dir`: expected a path from /"),
     ],
 )
 def test_settings_that_cannot_be_used(changes, message):

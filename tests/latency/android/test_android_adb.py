@@ -208,7 +208,7 @@ def test_names_and_folders_with_spaces_and_quotes(phone, tmp_path):
 @heavy
 def test_two_phones_need_a_serial_and_measure_at_the_same_time(make_phone, models, tmp_path):
     phones = [make_phone(), make_phone(khz=[10, 10, 20, 20], properties={"ro.product.model": "Pixel"})]
-    with pytest.raises(errors.UserError, match="2 phones found: choose one with --serial"):
+    with pytest.raises(errors.UserError, match="2 phones found: choose one with `phone.serial`"):
         android.measure(models, settings=settings(tmp_path))
     found = {}
     tool = quick_tool(tmp_path, "sleep 0.2")
@@ -232,7 +232,7 @@ def test_a_phone_without_frequencies_is_looked_up_or_asked_for(make_phone, model
     known = make_phone(khz=[], properties={"ro.product.model": "Pixel 2"})
     assert "mask f0" in android.describe(settings(tmp_path, known))
     other = make_phone(khz=[], properties={"ro.product.model": "Fone"})
-    with pytest.raises(errors.UserError, match="Fone.*does not tell how fast its cores are.*--cpu_mask"):
+    with pytest.raises(errors.UserError, match="Fone.*does not tell how fast its cores are.*`phone.cpu_mask`"):
         android.describe(settings(tmp_path, other))
     android.measure(models[:1], settings=settings(tmp_path, other, cpu_mask="0x30"))
     assert set((other.folder / "masks").read_text().split()) == {"30"}
@@ -334,7 +334,7 @@ def test_a_throttled_phone_is_waited_for(phone, models, tmp_path, monkeypatch):
 @heavy
 def test_a_phone_that_stays_throttled_is_refused_or_accepted(phone, models, tmp_path):
     phone.set_thermal(2)
-    message = "throttles .thermal status 2, moderate. after 0.2 s of waiting.*--max_thermal_status=2"
+    message = "throttles .thermal status 2, moderate. after 0.2 s of waiting.*`phone.max_thermal_status=2`"
     with pytest.raises(errors.UserError, match=message):
         android.measure(models, settings=settings(tmp_path, phone, cool_down_s=0.2))
     assert runs(phone) == 0 and not left(phone)
@@ -358,7 +358,9 @@ def test_runs_in_which_the_phone_throttles_do_not_count(phone, models, tmp_path,
 @heavy
 def test_a_run_that_hangs_is_stopped(phone, models, tmp_path):
     chosen = settings(tmp_path, phone, tool=quick_tool(tmp_path, "exec sleep 60"), timeout_s=0.5)
-    with pytest.raises(errors.UserError, match=r"0.tflite: the run on the phone has not ended after 0.5 s.*--timeout"):
+    with pytest.raises(
+        errors.UserError, match=r"0.tflite: the run on the phone has not ended after 0.5 s.*`phone.timeout_s`"
+    ):
         android.measure(models, settings=chosen)
     assert not left(phone)
 
@@ -400,7 +402,7 @@ def test_flags_that_the_tool_ignores_are_an_error(phone, tflites, tmp_path):
 @heavy
 @pytest.mark.parametrize("remote_dir", ["/proc/no/such", "/system/bin"])
 def test_a_folder_that_cannot_be_written(phone, models, tmp_path, remote_dir):
-    with pytest.raises(errors.UserError, match=f"(cannot write to --remote_dir=|refuses files in ){remote_dir}"):
+    with pytest.raises(errors.UserError, match=f"(cannot write to `phone.remote_dir=|refuses files in ){remote_dir}"):
         android.measure(models, settings=settings(tmp_path, phone, remote_dir=remote_dir))
 
 
