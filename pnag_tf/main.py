@@ -9,7 +9,7 @@ import sys
 
 from absl import app, flags, logging
 
-from pnag_tf.util import errors, terminal
+from pnag_tf.util import errors, files, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
@@ -19,11 +19,12 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
         tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, presets, tuning
+from pnag_tf import data, overrides, presets, tuning
 from pnag_tf.latency import export
-from pnag_tf.run import stages
+from pnag_tf.run import searching, stages
 from pnag_tf.supernet import distribution, ofa
 
+ROUNDS_STAGES = ("eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
 TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read
 
@@ -62,7 +63,45 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("mixed_precision", False, "train with bfloat16 activations, for GPUs that are made for it")
 flags.DEFINE_integer("seed", 0, "of everything random")
+flags.DEFINE_integer("resolution", None, "side of the images in pixels; the preset's by default")
+flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2; the preset's by default")
+flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
+flags.DEFINE_integer("measurements", None, "networks to measure in all --rounds together; the preset's by default")
+flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
+
+SETTINGS = {  # as errors name them -> the flag
+    "backbone.resolution": "resolution",
+    "backbone.width_multiplier": "width",
+    "data.data_dir": "data_dir",
+    "data.dataset": "dataset",
+    "device": "device",
+    "eval.budgets": "budgets",
+    "eval.measure_command": "measure_command",
+    "eval.measurements": "measurements",
+    "eval.quantize": "quantize",
+    "eval.rounds": "rounds",
+    "finetune.archs": "archs",
+    "finetune.epochs": "epochs",
+    "latency.allow_cpu": "allow_cpu",
+    "latency.source": "latency",
+    "latency.threads": "threads",
+    "measure.architectures": "architectures",
+    "memory.images_gib": "images_gib",
+    "method": "method",
+    "mixed_precision": "mixed_precision",
+    "phone.cpu_mask": "cpu_mask",
+    "phone.remote_dir": "remote_dir",
+    "phone.serial": "serial",
+    "phone.tool": "benchmark_tool",
+    "ray.address": "ray_address",
+    "ray.workers": "ray_workers",
+    "records_file": "records",
+    "seed": "seed",
+    "strategy": "strategy",
+    "supernet_file": "supernet",
+    "workdir": "workdir",
+}
 
 
 def main(argv: list[str]) -> int:
@@ -82,6 +121,7 @@ def main(argv: list[str]) -> int:
         config = _config()
         run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet, spread)
         run.open(FLAGS.force)
+        _announce_rounds(run)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         made = run.make(stage)
         for title, rows in made if stage in TABLES else ():
@@ -90,7 +130,7 @@ def main(argv: list[str]) -> int:
         print(f"{stage}: done, see {run.workdir}")
         return 0
     except errors.UserError as error:
-        return terminal.fail(error)
+        return terminal.fail(errors.with_flags(str(error), SETTINGS))
     except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -109,68 +149,106 @@ def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:
     return value
 
 
-def _config():
-    """The preset with what the flags change.
+def _config() -> config_lib.Config:
+    """The preset, changed by the flags, and then by what `--set` names.
 
     Raises:
-      UserError: a flag's value cannot be used.
+      UserError: a value cannot be used.
     """
-    config = presets.preset(FLAGS.preset, FLAGS.shrinking)
-    _choose("method", FLAGS.method, ("pnag", *stages.METHODS, stages.BEST_RECORD))
-    device = _choose("device", FLAGS.device, DEVICES)
-    images = dataclasses.replace(
+    config = _flagged(presets.preset(FLAGS.preset, FLAGS.shrinking))
+    try:
+        config = overrides.apply(config, FLAGS.set)
+    except errors.SettingError as error:
+        raise errors.UserError(f"--set {error.name}: {error.why}") from None
+    overrides.check(config)
+    _choose("method", config.method, ("pnag", *stages.METHODS, stages.BEST_RECORD))
+    if config.finetune.archs and FLAGS.stage != "finetune":
+        raise errors.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
+    if config.eval.quantize and (FLAGS.records or config.device == "gpu"):
+        why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
+        raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
+    if FLAGS.supernet:
+        _check_supernet(config)
+    return config if FLAGS.records else _with_classes(config)
+
+
+def _flagged(config: config_lib.Config) -> config_lib.Config:
+    """The settings with what the flags change. Raises UserError."""
+    change = dataclasses.replace
+    images = change(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
     )
-    latency = config.latency
-    if FLAGS.latency:
-        latency = dataclasses.replace(latency, source=_choose("latency", FLAGS.latency, ("table", "measured")))
-    if FLAGS["threads"].present:
-        if FLAGS.threads < 1:
-            raise errors.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
-        latency = dataclasses.replace(latency, threads=FLAGS.threads)
-    latency = dataclasses.replace(latency, allow_cpu=FLAGS.allow_cpu)
     space, backbone = config.space, config.backbone
     if FLAGS.supernet:
         if FLAGS.records:
             raise errors.UserError("expected either --supernet or --records, found both")
         space, backbone = ofa.describe(FLAGS.supernet)
         if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
-            images = dataclasses.replace(images, class_subset=0)
-    if FLAGS.archs and FLAGS.stage != "finetune":
-        raise errors.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
-    if not FLAGS.records:
-        classes = data.describe(images, FLAGS.seed).classes
-        if FLAGS.supernet and classes != backbone.classes:
-            raise errors.UserError(
-                f"--supernet={FLAGS.supernet}: tells {backbone.classes} classes apart; the images have {classes}"
-            )
-        backbone = dataclasses.replace(backbone, classes=classes)
+            images = change(images, class_subset=0)
+    source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
+    threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
-    epochs = FLAGS.epochs or config.finetune.epochs
-    finetune = dataclasses.replace(config.finetune, epochs=epochs, archs=FLAGS.archs)
-    return dataclasses.replace(
+    return change(
         config,
         data=images,
-        latency=latency,
-        phone=config_lib.Phone(FLAGS.serial, FLAGS.benchmark_tool, FLAGS.cpu_mask, FLAGS.remote_dir),
+        latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
+        phone=change(
+            config.phone,
+            serial=FLAGS.serial,
+            tool=FLAGS.benchmark_tool,
+            cpu_mask=FLAGS.cpu_mask,
+            remote_dir=FLAGS.remote_dir,
+        ),
         space=space,
-        backbone=backbone,
-        eval=dataclasses.replace(
+        backbone=change(
+            backbone,
+            resolution=_given("resolution", backbone.resolution),
+            width_multiplier=_given("width", backbone.width_multiplier),
+        ),
+        measure=change(config.measure, architectures=_given("architectures", config.measure.architectures)),
+        eval=change(
             config.eval,
             budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
             quantize=_kinds(),
             rounds=_rounds(config.eval),
+            measurements=_given("measurements", config.eval.measurements),
             measure_command=FLAGS.measure_command,
         ),
-        finetune=finetune,
+        finetune=change(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs, archs=FLAGS.archs),
         memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
-        device=device,
+        device=_choose("device", FLAGS.device, DEVICES),
         method=FLAGS.method,
         mixed_precision=FLAGS.mixed_precision,
         seed=FLAGS.seed,
     )
+
+
+def _given(flag: str, otherwise):
+    """A flag's value where it was given."""
+    return otherwise if FLAGS[flag].value is None else FLAGS[flag].value
+
+
+def _check_supernet(config: config_lib.Config) -> None:
+    """A given supernet has its space and its shapes. Raises SettingError where the settings ask for others."""
+    for part, there in zip(("space", "backbone"), ofa.describe(FLAGS.supernet), strict=True):
+        for name, value in dataclasses.asdict(there).items():
+            found = getattr(getattr(config, part), name)
+            if found != value:
+                raise errors.SettingError(
+                    f"{part}.{name}", f"expected {value}, which {FLAGS.supernet} has, found {found}"
+                )
+
+
+def _with_classes(config: config_lib.Config) -> config_lib.Config:
+    """The settings with the number of classes that the images have. Raises UserError."""
+    classes = data.describe(config.data, config.seed).classes
+    if FLAGS.supernet and classes != config.backbone.classes:
+        raise errors.UserError(
+            f"--supernet={FLAGS.supernet}: tells {config.backbone.classes} classes apart; the images have {classes}"
+        )
+    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=classes))
 
 
 def _budget(text: str) -> float:
@@ -193,11 +271,31 @@ def _rounds(settings: config_lib.Eval) -> int:
 def _kinds() -> tuple[str, ...]:
     """The kinds of .tflite to make beside float32, which always is."""
     asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
-    kinds = tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
-    if kinds and (FLAGS.records or FLAGS.device == "gpu"):
-        why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
-        raise errors.UserError(f"--quantize={','.join(FLAGS.quantize)} with {why}")
-    return kinds
+    return tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
+
+
+def _announce_rounds(run: stages.Run) -> None:
+    """Says what rounds will cost, where their number was given and that of their measurements was not."""
+    settings = run.config.eval
+    chosen = FLAGS.measurements is not None or any(each.startswith("eval.measurements") for each in FLAGS.set)
+    if FLAGS.stage not in ROUNDS_STAGES or chosen or not settings.rounds:
+        return
+    path = run.workdir / searching.ROUNDS
+    left = settings.rounds - (files.read_json(path)["done"] if path.exists() else 0)
+    if left > 0:
+        count = settings.measurements // settings.rounds * left
+        seconds = run.seconds().get("records")  # none for records that were given
+        known = seconds and (run.workdir / "records.csv").exists()
+        about = f", about {_duration(count * seconds / run.config.measure.architectures)}" if known else ""
+        print(f"rounds: {left} with up to {count} networks to measure{about}; --measurements changes that", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """Two figures are enough for an estimate."""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
 
 
 def _print_table(rows: list[dict]) -> None:
