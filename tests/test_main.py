@@ -179,7 +179,7 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     assert _run(**flags, budgets=["2.2", "2.7", "99"]) == 0
     for method in (*stages.METHODS, stages.BEST_RECORD):
         assert _run(**flags, budgets=["3"], method=method) == 0
-    (best,) = files.read_csv(tmp_path / "run/eval/best_record.csv")
+    (best,) = files.read_csv(tmp_path / "run/eval/best_record.csv", ("predicted_top1",))
     table = records.read(records_file, presets.preset("tiny").space)
     assert best["predicted_top1"] == f"{table.top1[table.latency_ms <= 3].max():.4f}"
     assert made == {path: path.stat().st_mtime_ns for path in made}
@@ -278,7 +278,7 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     grown = (tmp_path / "run/records.csv").read_text().splitlines()
     assert 121 < len(grown) <= 121 + 2000 and grown[-1].endswith(",0.900000,1.5")
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
-    row = files.read_csv(tmp_path / "run/eval/pnag.csv")[0]  # the one measured best
+    row = files.read_csv(tmp_path / "run/eval/pnag.csv", ("found_by",))[0]  # the one measured best
     assert (row["predicted_top1"], row["predicted_latency_ms"]) == ("0.9900", "1.5")
     assert row["found_by"] in ("pnag", "rounds")
     assert files.read_json(tmp_path / "run/seconds.json")["rounds"] > 0
