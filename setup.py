@@ -7,7 +7,6 @@ import setuptools
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "pnag_tf/__init__.py").read_text())[1]
-TUNE = ["scikit-learn", "scipy"]
 
 setuptools.setup(
     name="pnag_tf",
@@ -15,7 +14,13 @@ setuptools.setup(
     description="Pareto-aware Neural Architecture Generator: image classifiers for any latency budget",
     license="Apache-2.0",
     packages=setuptools.find_packages(include=["pnag_tf", "pnag_tf.*"]),
-    package_data={"pnag_tf": ["templates/*"]},
+    package_data={
+        "pnag_tf": ["py.typed", "templates/*"],
+        "pnag_tf.latency.android": ["profiles.json"],
+    },
+    entry_points={
+        "console_scripts": ["pnag=pnag_tf.main:run", "pnag-bench-android=pnag_tf.latency.android.cli:run"],
+    },
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.20",
@@ -24,6 +29,9 @@ setuptools.setup(
         "importlib_resources",  # TFDS 4.9 imports it without asking for it
         "keras>=3.10",
         "keras-tuner>=1.4",
+        "scikit-learn",
+        "scipy",
+        "threadpoolctl",
         "ai-edge-litert>=2.0",
         "absl-py",
         "numpy",
@@ -32,9 +40,8 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12", *TUNE],
-        "tune": TUNE,
+        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12"],
         "ray": ["ray>=2.40"],
-        "ofa": ["torch==2.13.0"],  # reads once-for-all's checkpoints, nothing else
+        "ofa": ["torch>=2"],  # reads once-for-all's checkpoints, nothing else
     },
 )

@@ -1,11 +1,13 @@
 #!/bin/sh
 # Downloads benchmark_model, TensorFlow Lite's benchmark tool, as its makers build it every night:
 #
-#     android_benchmark/fetch.sh [android_aarch64|android_arm|linux_x86-64] [--sha256=HEX] [--url=URL]
+#     android_benchmark/fetch.sh [android_aarch64|android_arm|linux_x86-64] [--sha256=HEX] [--url=URL] \
+#       [--folder=DIR]
 #
-# It lands in android_benchmark/bin/<platform>/benchmark_model, where tools/bench_android.sh looks for it. The nightly
-# builds have no published checksum: the file is checked to be a program for the platform, and its SHA-256 is printed.
-# --sha256 insists on a build that is known; --url takes the file from elsewhere, a mirror or file:///...
+# It lands in ~/.cache/pnag_tf/<platform>/benchmark_model (or below $XDG_CACHE_HOME), where the package looks for it,
+# installed or in a checkout. --folder=DIR puts it into DIR instead: name it with --tool then. The nightly builds
+# have no published checksum: the file is checked to be a program for the platform, and its SHA-256 is printed. --sha256
+# insists on a build that is known; --url takes the file from elsewhere, a mirror or file:///...
 set -eu
 
 fail() {
@@ -13,13 +15,14 @@ fail() {
   exit 1
 }
 
-platform=android_aarch64 sha256= url=
+platform=android_aarch64 sha256= url= folder=
 for argument in "$@"; do
   case $argument in
     android_aarch64 | android_arm | linux_x86-64) platform=$argument ;;
     --sha256=*) sha256=${argument#*=} ;;
     --url=*) url=${argument#*=} ;;
-    *) fail "$argument: expected android_aarch64, android_arm, linux_x86-64, --sha256=HEX or --url=URL" ;;
+    --folder=?*) folder=${argument#*=} ;;
+    *) fail "$argument: expected android_aarch64, android_arm, linux_x86-64, --sha256=HEX, --url=URL or --folder=DIR" ;;
   esac
 done
 latest=https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest
@@ -30,7 +33,7 @@ case $platform in # the processor in an ELF header
   linux_x86-64) machine=3e ;;
 esac
 
-folder=$(cd "$(dirname "$0")" && pwd)/bin/$platform
+folder=${folder:-${XDG_CACHE_HOME:-$HOME/.cache}/pnag_tf/$platform}
 mkdir -p "$folder"
 fresh=$folder/.benchmark_model.$$
 trap 'rm -f "$fresh"; rmdir "$folder" 2>/dev/null || true' EXIT

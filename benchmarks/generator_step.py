@@ -1,6 +1,6 @@
 """Times training steps of the generator in the paper's space: iterations and samples per second.
 
-    python benchmarks/generator_step.py [--seconds 5]
+python benchmarks/generator_step.py [--seconds 5]
 """
 
 import argparse
@@ -24,7 +24,7 @@ def main():
     print(f"{os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}")
     for samples in (1, 10, 100):
         settings = config.Generator(samples=samples, iterations=10**9)
-        trainer = reinforce.Trainer(generator.Generator(space, settings, budgets_ms), rewards, seed=0)
+        trainer = reinforce.PolicyGradient(generator.Generator(space, settings, budgets_ms), rewards, seed=0)
         trainer.advance()
         start, before = time.perf_counter(), trainer.iteration
         while time.perf_counter() - start < arguments.seconds:

@@ -14,11 +14,11 @@ import tempfile
 import time
 
 import numpy as np
+from scipy import stats
 
 from pnag_tf import config
 from pnag_tf.latency import host
 from pnag_tf.latency import table as latency_table
-from pnag_tf.search import pareto
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
@@ -69,7 +69,7 @@ def judge(nets):
     predicted = np.array([net.predicted_ms for net in nets])
     errors = 100 * np.abs(predicted / measured - 1)
     return (
-        f"tau {pareto.kendall_tau(predicted, measured):.3f}, median error {np.median(errors):.1f} %, largest "
+        f"tau {stats.kendalltau(predicted, measured).statistic:.3f}, median error {np.median(errors):.1f} %, largest "
         f"{errors.max():.1f} % on {len(nets)} networks of {measured.min():.2f} to {measured.max():.2f} ms"
     )
 

@@ -1,9 +1,11 @@
-"""Peak memory (RSS) of what looks at images, at 224 px with many classes of synthetic JPEG files.
+"""Peak memory (RSS) at 224 px with many classes of synthetic JPEG files: of each stage of a run, and of its parts.
 
-    python benchmarks/memory.py [--classes 1000] [--images 20] [--batch 32]
+    python benchmarks/memory.py [--only stages] [--classes 1000] [--images 20] [--training_batch 32]
 
-Each line is a process of its own; its folder of files is temporary. Steps and architectures are few: memory does not
-grow with them.
+Each line is a process of its own, whose folder of files is temporary. A stage is what `--preset=paper --stage=...`
+makes, with the preset's batches where networks are measured (250), its 2,000 records and its 2,000 + 5,000 images held
+for them. Training batches are smaller than the preset's 256, which a small machine does not hold; and what memory does
+not grow with is few: steps, epochs, iterations, budgets, and images elsewhere (a batch).
 """
 
 import argparse
@@ -23,30 +25,62 @@ import tensorflow as tf
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
 from pnag_tf.latency import host
+from pnag_tf.run import context, learn, measure, stages
+from pnag_tf.search import records as records_lib
+from pnag_tf.space import cost
 from pnag_tf.supernet import shrinking, subnet
 
-STAGES = ("nothing", "training images", "records held", "records streamed", "passes streamed", "list of float32")
+PARTS = ("nothing", "training images", "records held", "records streamed", "passes streamed", "list of float32")
+STAGES = {
+    "supernet": "a step of the full network, one of four subnets with a teacher; largest and smallest judged",
+    "latency_table": "the preset's: all blocks, 18 networks",
+    "records": "one architecture with the widest first layer; 1,999 are there",
+    "predictors": "2,000 records, 3 epochs",
+    "evaluator": "2,000 records, 3 epochs",
+    "generator": "200 iterations",
+    "rounds": "one round of two measurements",
+    "eval": "evaluator and generator anew, one budget, four finalists, exported, timed, tested",
+    "finetune": "one network, two steps, exported, timed, tested",
+}
+STEPS = 1  # of each phase of the supernet
+FEW = 250  # images of a pass where memory does not grow with them: a batch
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=("stages", "parts"), default="")
     parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--images", type=int, default=20, help="of each class")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--stage", default="", help=argparse.SUPPRESS)
+    parser.add_argument("--images", type=int, default=20, help="of each class, and one more to test")
+    parser.add_argument("--batch", type=int, default=32, help="of the parts")
+    parser.add_argument("--training_batch", type=int, default=32, help="of the stages")
+    parser.add_argument("--alone", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.stage:
-        run(args.stage, args.folder, args.batch)
-        print(f"{args.stage:<20} {peak_gib():6.2f} GiB", flush=True)
+    if args.alone:
+        alone(args)
         return 0
-    print(f"machine: {host.describe()}; {args.classes} classes x {args.images} JPEG files, batch {args.batch}")
+    print(f"machine: {host.describe()}; {args.classes} classes x {args.images} JPEG files, 224 px")
     with tempfile.TemporaryDirectory() as folder:
         write(pathlib.Path(folder), args.classes, args.images)
-        for stage in STAGES:
-            same = [f"--classes={args.classes}", f"--images={args.images}", f"--batch={args.batch}"]
-            subprocess.run([sys.executable, __file__, f"--stage={stage}", f"--folder={folder}", *same], check=True)
+        if args.only != "stages":
+            print(f"parts, batch {args.batch}")
+            for part in PARTS:
+                subprocess.run([sys.executable, *sys.argv, f"--alone={part}", f"--folder={folder}"], check=True)
+        if args.only != "parts":
+            print(f"stages, batch {args.training_batch} in training")
+            for stage in STAGES:
+                subprocess.run([sys.executable, *sys.argv, f"--alone={stage}", f"--folder={folder}"], check=True)
     return 0
+
+
+def alone(args):
+    """What a process of its own does: one part or stage, and its line."""
+    folder, name = pathlib.Path(args.folder), args.alone
+    if name in PARTS:
+        run_part(name, folder / "images", args.batch)
+    else:
+        run_stage(name, folder, args.training_batch)
+    print(f"{name:<20} {peak_gib():6.2f} GiB  {STAGES.get(name, '')}".rstrip(), flush=True)
 
 
 def peak_gib():
@@ -63,30 +97,91 @@ def write(folder, classes, images):
     contents = [tf.io.encode_jpeg(np.clip(each, 0, 255).astype(np.uint8)).numpy() for each in smooth]
 
     def fill(label):
-        (folder / f"{label:04}").mkdir()
-        for number in range(images):
-            (folder / f"{label:04}" / f"{number}.jpg").write_bytes(contents[(label + number) % len(contents)])
+        for part, count in (("train", images), ("test", 1)):
+            target = folder / "images" / part / f"{label:04}"
+            target.mkdir(parents=True)
+            for number in range(count):
+                (target / f"{number}.jpg").write_bytes(contents[(label + number) % len(contents)])
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         list(pool.map(fill, range(classes)))
 
 
-def run(stage, folder, batch):
-    if stage == "nothing":
+# ---- stages of a run -------------------------------------------------------------------------------------------------
+
+
+def run_stage(stage, folder, training_batch):
+    shrinking.CHUNK_STEPS = STEPS  # a phase has no fewer than one chunk
+    config = settings(stage, folder / "images", training_batch)
+    run = context.make(config, folder / "run")
+    if stage == "records":
+        fill_records(run)
+    if stage == "eval":
+        budgets = (sorted(learn.budgets_ms(run))[2],)
+        config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, budgets=budgets))
+        run = dataclasses.replace(run, config=config)
+    stages.make(run, stage)
+
+
+def settings(stage, images, training_batch):
+    """Preset paper; see the top for what is smaller."""
+    config = presets.preset("paper")
+    photos = config_lib.Data("folder", str(images), augmentation="crop", batch_size=training_batch)
+    if stage == "finetune":  # its epochs and validations are whole ones
+        photos = dataclasses.replace(photos, train_limit=2 * training_batch, validation_fraction=0.05)
+    measured = config.measure
+    if stage != "records":
+        measured = dataclasses.replace(measured, calibration_images=FEW, validation_images=FEW, finalist_images=FEW)
+    first, *_, last = config.supernet.phases
+    return dataclasses.replace(
+        config,
+        data=photos,
+        backbone=dataclasses.replace(config.backbone, classes=data.describe(photos, config.seed).classes),
+        supernet=dataclasses.replace(
+            config.supernet, phases=tuple(dataclasses.replace(phase, epochs=0.0) for phase in (first, last))
+        ),
+        measure=measured,
+        predictors=dataclasses.replace(config.predictors, epochs=3),
+        evaluator=dataclasses.replace(config.evaluator, epochs=3),
+        generator=dataclasses.replace(config.generator, iterations=200),
+        eval=dataclasses.replace(config.eval, rounds=1, measurements=2),
+        finetune=dataclasses.replace(config.finetune, epochs=1),
+    )
+
+
+def fill_records(run):
+    """Leaves one architecture to measure, as if a run had been stopped before its last.
+
+    Of those whose first layer is the widest, which settles the peak, it is the one with the least to compute.
+    """
+    space, choices = run.config.space, measure.draw(run.config)
+    archs = space.decode(choices)
+    madds = np.array([cost.madds(run.config.backbone, arch) for arch in archs], float)
+    wide = np.array([arch.ratios[0] == max(space.ratios) and arch.kernels[0] == max(space.kernels) for arch in archs])
+    known = np.arange(len(choices)) != np.argmin(np.where(wide, madds, np.inf))
+    table = records_lib.Records(space, choices, 0.1 * np.log(madds / 1e6), measure.latencies_ms(run, choices))
+    records_lib.write(run.layout.unfinished_records, table[known])
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+def run_part(part, images, batch):
+    if part == "nothing":
         return
     config = presets.preset("paper")
-    images = config_lib.Data("folder", folder, augmentation="crop", batch_size=batch)
-    splits = data.load(images, 224, 0)
-    measure = dataclasses.replace(config.measure, batch_size=batch, calibration_images=8 * batch)
-    memory = config_lib.Memory(0.0 if "streamed" in stage else config.memory.images_gib)
+    photos = config_lib.Data("folder", str(images), augmentation="crop", batch_size=batch)
+    splits = data.load(photos, 224, 0)
+    measured = dataclasses.replace(config.measure, batch_size=batch, calibration_images=8 * batch)
+    memory = config_lib.Memory(0.0 if "streamed" in part else config.memory.images_gib)
     backbone = dataclasses.replace(config.backbone, classes=splits.info.classes)
-    config = dataclasses.replace(config, data=images, measure=measure, memory=memory, backbone=backbone)
-    if stage == "training images":
+    config = dataclasses.replace(config, data=photos, measure=measured, memory=memory, backbone=backbone)
+    if part == "training images":
         for _ in splits.train(batch, steps=40):
             pass
-    elif stage == "list of float32":  # what a list of all batches would take
+    elif part == "list of float32":  # what a list of all batches would take
         list(splits.validation(batch))
-    elif stage == "passes streamed":  # the whole validation set without a network
+    elif part == "passes streamed":  # the whole validation set without a network
         for _ in range(2):
             for _ in shrinking.validation_batches(config, splits, 0):
                 pass

@@ -75,7 +75,7 @@ def main():
         kept = search.satisfaction(made, predictors, budgets_ms, 1000, 1).mean()
         regret = float("nan")
         if arguments.judge:
-            regret = search_benchmark.judged(arguments.judge, space, found)[0].mean()
+            regret = search_benchmark.judge(arguments.judge, space, found)[0].mean()
         top1 = 100 * np.mean([proposal.top1[0] for proposal in found])
         print(
             f"{name:36s} {top1:8.2f}  {regret:6.3f}  {kept:6.3f}  {history[-1]['entropy']:7.1f}  {seconds:7.1f}",

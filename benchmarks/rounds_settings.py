@@ -69,7 +69,7 @@ def main():
                     generator, predictors, table, budgets_ms, share, seed + number, generations, mutation
                 )
                 table = table.append(counted(measure(chosen), backbone))
-                predictors = predictor.corrected(predictors, table)
+                predictors = predictor.correct(predictors, table)
             best = np.array([100 * rounds.best_measured(table, budget_ms, 1).top1[0] for budget_ms in budgets_ms])
             results[generations, mutation].append(best)
             seconds = time.perf_counter() - start

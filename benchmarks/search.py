@@ -51,7 +51,7 @@ def pnag(table, predictors, settings, budgets_ms, seed):
     return plain, refined, generator
 
 
-def judged(command, space, found):
+def judge(command, space, found):
     """(regret per budget or NaN, printed lines) of the best candidate of every budget."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "found.csv"
@@ -74,13 +74,13 @@ def active(table, predictors, choose, budgets_ms, arguments, measure):
     for number in range(arguments.rounds):
         chosen = choose(predictors, table, share, number)
         table = table.append(measure(chosen))
-        predictors = predictor.corrected(predictors, table)
+        predictors = predictor.correct(predictors, table)
         best = [100 * rounds.best_measured(table, budget_ms, 1).top1[0] for budget_ms in budgets_ms]
         print(f"  round {number + 1}: {len(table)} records, best top-1 {np.round(best, 2)}", flush=True)
     return table, predictors
 
 
-def evolved(predictors, table, budgets_ms, count, rng):
+def evolve(predictors, table, budgets_ms, count, rng):
     """What EVO would measure: int32 ``[<= count, tokens]``, the best of its last population that are not known.
 
     That has converged: mutants of it make up the number.
@@ -97,11 +97,11 @@ def evolved(predictors, table, budgets_ms, count, rng):
     return np.stack(chosen)
 
 
-def climbed(predictors, table, budgets_ms, settings, seed):
+def climb(predictors, table, budgets_ms, settings, seed):
     """Candidates that no generator had a part in: the best records, and refinement from there."""
     best = np.concatenate([rounds.best_measured(table, b, rounds.BEST).choices for b in budgets_ms])
     found = candidates.within(predictors, budgets_ms, best)
-    return search.refined(found, predictors, settings[3].refinement, np.random.default_rng([seed, 5]))
+    return search.refine(found, predictors, settings[3].refinement, np.random.default_rng([seed, 5]))
 
 
 def main():
@@ -172,17 +172,17 @@ def after_rounds(name, table, predictors, generator, settings, budgets_ms, argum
 
     def choose(predictors, table, share, number):
         if name == "evo+rounds":
-            return evolved(predictors, table, budgets_ms, share, rng)
+            return evolve(predictors, table, budgets_ms, share, rng)
         return rounds.choose(generator, predictors, table, budgets_ms, share, seed + number)
 
     table, predictors = active(table, predictors, choose, budgets_ms, arguments, measure)
     if name == "evo+rounds":
         found = baselines.evo(table.space, predictors, budgets_ms, rng, whole)
     elif generator is None:
-        found = climbed(predictors, table, budgets_ms, settings, seed)
+        found = climb(predictors, table, budgets_ms, settings, seed)
     else:
         found = pnag(table, predictors, settings, budgets_ms, seed)[1]
-    return rounds.confirmed(found, table)
+    return rounds.confirm(found, table)
 
 
 def show(results, method, found, space, arguments, table, seconds):
@@ -190,7 +190,7 @@ def show(results, method, found, space, arguments, table, seconds):
     regrets = np.full(len(found), np.nan)
     lines = [""] * len(found)
     if arguments.judge:
-        regrets, lines = judged(arguments.judge, space, found)
+        regrets, lines = judge(arguments.judge, space, found)
     for proposal, line in zip(found, lines, strict=False):
         predicted = f"predicted top-1 {100 * proposal.top1[0]:.2f}% latency {proposal.latency_ms[0]:.2f} ms"
         print(f"  {method:20s} {predicted}  {line}")

@@ -7,9 +7,9 @@ import os
 import pathlib
 import sys
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-from pnag_tf.util import errors, files, terminal
+from pnag_tf.util import errors, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
@@ -21,15 +21,16 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
 from pnag_tf import config as config_lib
 from pnag_tf import data, overrides, presets, tuning
 from pnag_tf.latency import export
-from pnag_tf.run import searching, stages
+from pnag_tf.run import context, evaluate, folder, learn, stages, status
+from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution, ofa
 
-ROUNDS_STAGES = ("eval", "all", "compare", "report")  # those that make rounds on their way
+ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
-TABLES = ("eval", "finetune", "ablation", "compare", "report")  # stages that answer tables for the user to read
+STAGES = (*stages.STAGES, "status")
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("stage", "eval", f"one of {', '.join(stages.NAMES)}, or all")
+flags.DEFINE_string("stage", "eval", f"one of {', '.join(STAGES)}, or all")
 flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default")
 flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
@@ -46,7 +47,7 @@ flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
-flags.DEFINE_string("method", "pnag", f"pnag, {', '.join(stages.METHODS)}, {stages.BEST_RECORD}")
+flags.DEFINE_string("method", "pnag", ", ".join(evaluate.METHODS))
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
 flags.DEFINE_integer("rounds", None, "active rounds: propose, measure, correct; the preset's by default", lower_bound=0)
 flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
@@ -108,27 +109,28 @@ def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise errors.UserError(f"expected flags only, found '{argv[1]}'")
-        _choose("stage", FLAGS.stage, (*stages.NAMES, "all"))
+        _choose("stage", FLAGS.stage, (*STAGES, "all"))
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
         if FLAGS.stage == "status":  # of whatever run lies there
-            _print_table(stages.look(workdir))
+            _print_table(status.look(workdir))
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
             raise errors.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
         spread = distribution.make(FLAGS.strategy)
-        config = _config()
-        run = stages.Run(config, workdir, FLAGS.records, FLAGS.supernet, spread)
-        run.open(FLAGS.force)
+        config = _with_classes(_config(), layout_lib.Layout(workdir))
+        run = context.make(config, workdir, FLAGS.records, FLAGS.supernet, spread)
+        stages.enter(run, FLAGS.force)
         _announce_rounds(run)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
-        made = run.make(stage)
-        for title, rows in made if stage in TABLES else ():
+        for title, rows in stages.run(run, stage):
             print(f"\n{title}")
             _print_table(rows)
-        print(f"{stage}: done, see {run.workdir}")
+        print(f"{stage}: done, see {workdir}")
         return 0
+    except folder.OtherSettings as error:
+        return terminal.fail(f"{errors.with_flags(str(error), SETTINGS)}; --force starts anew")
     except errors.UserError as error:
         return terminal.fail(errors.with_flags(str(error), SETTINGS))
     except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
@@ -161,7 +163,7 @@ def _config() -> config_lib.Config:
     except errors.SettingError as error:
         raise errors.UserError(f"--set {error.name}: {error.why}") from None
     overrides.check(config)
-    _choose("method", config.method, ("pnag", *stages.METHODS, stages.BEST_RECORD))
+    _choose("method", config.method, evaluate.METHODS)
     if config.finetune.archs and FLAGS.stage != "finetune":
         raise errors.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
     if config.eval.quantize and (FLAGS.records or config.device == "gpu"):
@@ -169,7 +171,7 @@ def _config() -> config_lib.Config:
         raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
     if FLAGS.supernet:
         _check_supernet(config)
-    return config if FLAGS.records else _with_classes(config)
+    return config
 
 
 def _flagged(config: config_lib.Config) -> config_lib.Config:
@@ -241,13 +243,20 @@ def _check_supernet(config: config_lib.Config) -> None:
                 )
 
 
-def _with_classes(config: config_lib.Config) -> config_lib.Config:
-    """The settings with the number of classes that the images have. Raises UserError."""
-    classes = data.describe(config.data, config.seed).classes
+def _with_classes(config: config_lib.Config, layout: layout_lib.Layout) -> config_lib.Config:
+    """The settings with the number of classes: of the run that is there, else of the images, which are looked at.
+
+    Raises:
+      UserError: there are no such images, or the given supernet tells other classes apart.
+    """
+    if FLAGS.records:
+        return config
+    classes = None if FLAGS.force else folder.classes(layout)
+    if classes is None:
+        classes = data.describe(config.data, config.seed).classes
     if FLAGS.supernet and classes != config.backbone.classes:
-        raise errors.UserError(
-            f"--supernet={FLAGS.supernet}: tells {config.backbone.classes} classes apart; the images have {classes}"
-        )
+        told = config.backbone.classes
+        raise errors.UserError(f"--supernet={FLAGS.supernet}: tells {told} classes apart; the images have {classes}")
     return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=classes))
 
 
@@ -274,18 +283,17 @@ def _kinds() -> tuple[str, ...]:
     return tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
 
 
-def _announce_rounds(run: stages.Run) -> None:
+def _announce_rounds(run: context.Context) -> None:
     """Says what rounds will cost, where their number was given and that of their measurements was not."""
     settings = run.config.eval
     chosen = FLAGS.measurements is not None or any(each.startswith("eval.measurements") for each in FLAGS.set)
     if FLAGS.stage not in ROUNDS_STAGES or chosen or not settings.rounds:
         return
-    path = run.workdir / searching.ROUNDS
-    left = settings.rounds - (files.read_json(path)["done"] if path.exists() else 0)
+    left = len(learn.rounds_left(run))
     if left > 0:
         count = settings.measurements // settings.rounds * left
         seconds = run.seconds().get("records")  # none for records that were given
-        known = seconds and (run.workdir / "records.csv").exists()
+        known = seconds and run.layout.records.exists()
         about = f", about {_duration(count * seconds / run.config.measure.architectures)}" if known else ""
         print(f"rounds: {left} with up to {count} networks to measure{about}; --measurements changes that", flush=True)
 
@@ -305,6 +313,11 @@ def _print_table(rows: list[dict]) -> None:
         print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The console script ``pnag``, and ``python -m pnag_tf.main``."""
     logging.set_verbosity(logging.WARNING)
-    app.run(main, flags_parser=terminal.flags_parser())
+    terminal.run(main, __name__)
+
+
+if __name__ == "__main__":
+    run()

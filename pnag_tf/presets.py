@@ -117,8 +117,8 @@ def _paper() -> dict:
         "backbone": backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
         "data": config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
         "supernet": config_lib.Supernet(phases=phases, ema=0.999),
-        # Of 16,000 records on all 26,000 validation images each would cost eight times the supernet; see
-        # benchmarks/cost.py. Rounds measure another 2,000 networks where they count.
+        # 16,000 records on all 26,000 validation images each would cost five times the multiply-adds of the supernet;
+        # see benchmarks/cost.py. Rounds measure another 2,000 networks where they count.
         "measure": config_lib.Measure(architectures=2000, validation_images=5000),
         "finetune": config_lib.Finetune(ema=0.999),
     }

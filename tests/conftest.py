@@ -50,12 +50,19 @@ def material():
 
 
 @pytest.fixture(scope="session")
+def facts():
+    """The folder of what others' programs and papers say, small enough to lie here; `make_facts.py` there made it."""
+    return pathlib.Path(__file__).parent / "facts"
+
+
+@pytest.fixture(scope="session")
 def supernet(space, backbone):
     """A supernet with everything that starts as zero or one moved off it, so that a forgotten weight shows."""
-    import numpy as np
+    import keras
 
     from pnag_tf.supernet import model as supernet_lib
 
+    keras.utils.set_random_seed(0)
     net = supernet_lib.Supernet(space, backbone)
     rng = np.random.default_rng(0)
     for weight in net.trainable_variables:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from pnag_tf import main, overrides, presets, zoo
-from pnag_tf.run import compare, stages
+from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.util import files
@@ -177,14 +177,14 @@ def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     made = {path: path.stat().st_mtime_ns for path in tmp_path.glob("run/*/*.npz")}
     assert len(made) == 3
     assert _run(**flags, budgets=["2.2", "2.7", "99"]) == 0
-    for method in (*stages.METHODS, stages.BEST_RECORD):
+    for method in evaluate.METHODS:
         assert _run(**flags, budgets=["3"], method=method) == 0
     (best,) = files.read_csv(tmp_path / "run/eval/best_record.csv", ("predicted_top1",))
     table = records.read(records_file, presets.preset("tiny").space)
     assert best["predicted_top1"] == f"{table.top1[table.latency_ms <= 3].max():.4f}"
     assert made == {path: path.stat().st_mtime_ns for path in made}
     assert len((tmp_path / "run/eval/pnag.csv").read_text().splitlines()) == 4
-    assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in stages.METHODS)
+    assert all((tmp_path / f"run/eval/{method}.csv").exists() for method in evaluate.METHODS)
     samples = files.read_csv(tmp_path / "run/eval/samples.csv", ("method", "budget_ms", "latency_ms", "top1"))
     assert {row["budget_ms"] for row in samples if row["method"] == "pnag"} == {"2.2", "2.7", "99"}
     assert len([row for row in samples if row["method"] == "pnag"]) == 3 * 100
@@ -255,7 +255,7 @@ def test_rounds_say_beforehand_what_they_cost(changes, done, seconds, expected, 
     if seconds:
         files.write_json(tmp_path / "seconds.json", seconds)
         (tmp_path / "records.csv").touch()
-    main._announce_rounds(stages.Run(main._config(), tmp_path))
+    main._announce_rounds(context.make(main._config(), tmp_path))
     out = capsys.readouterr().out
     assert expected in out and bool(expected) == bool(out)
 
@@ -286,8 +286,10 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     assert _run(rounds=0, measure_command="") == 0  # and what it measured is still known
     assert (tmp_path / "run/eval/pnag.csv").read_text().splitlines() == rows
     assert _run(method="best_record") == 0  # of the records that came before the rounds
-    best = files.read_csv(tmp_path / "run/eval/best_record.csv", ("predicted_top1",))
-    assert all(row["predicted_top1"] != "0.9900" for row in best)
+    assert all(
+        row["predicted_top1"] != "0.9900"
+        for row in files.read_csv(tmp_path / "run/eval/best_record.csv", ("predicted_top1",))
+    )
 
 
 def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):

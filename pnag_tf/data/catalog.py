@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 
 from pnag_tf.data import examples, folder
-from pnag_tf.util import errors
+from pnag_tf.util import errors, files
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -135,7 +135,7 @@ def write_out(builder: tfds.core.DatasetBuilder, split: str, names: dict[int, st
     Files can be read in any order, so that every epoch has a full permutation of its own and goes on where a killed
     one stopped; TFDS's records can only be read in sequence. `target` appears when it is complete.
     """
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    beside = files.unfinished(target)
     for name in names.values():
         (beside / name).mkdir(parents=True)
     decoders = {"image": library().decode.SkipDecoding()}

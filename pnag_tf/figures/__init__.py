@@ -1,7 +1,6 @@
-"""The figures of PNAG, from the files of a run or from plain rows and arrays.
+"""The figures of PNAG, from plain rows and arrays; `run.pictures` draws them from the files of a run.
 
     from pnag_tf import figures
-    figures.draw_run("runs/demo")                          # all that the run allows, into runs/demo/figures
     figure = figures.frontier(rows, records)               # one figure: a matplotlib Figure, no pyplot behind it
     figures.save(figure, "frontier")                       # frontier.png and frontier.svg
 
@@ -12,7 +11,6 @@ from pnag_tf.figures.agreement import latency_agreement
 from pnag_tf.figures.blocks import architecture, architectures, caption
 from pnag_tf.figures.curves import convergence
 from pnag_tf.figures.histograms import latency_histograms
-from pnag_tf.figures.run import draw_run, of_run
 from pnag_tf.figures.style import save, svg
 from pnag_tf.figures.tradeoff import frontier
 
@@ -21,11 +19,9 @@ __all__ = [
     "architectures",
     "caption",
     "convergence",
-    "draw_run",
     "frontier",
     "latency_agreement",
     "latency_histograms",
-    "of_run",
     "save",
     "svg",
 ]

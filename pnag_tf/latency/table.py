@@ -26,14 +26,14 @@ from pnag_tf.latency import jobs
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import network
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors, files
+from pnag_tf.util import errors, files, frozen
 
 CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
-    """A whole network of which both are known."""
+class TimedNetwork:
+    """A whole network whose predicted and measured latency are known."""
 
     arch: str
     predicted_ms: float
@@ -59,8 +59,8 @@ class LatencyTable:
     offset_ms: float
     layer_ms: np.ndarray
     curvature: float
-    calibration: tuple[Network, ...]
-    check: tuple[Network, ...]
+    calibration: tuple[TimedNetwork, ...]
+    check: tuple[TimedNetwork, ...]
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
         """Predicted latency of architectures: int32 [n, tokens] -> float64 [n]."""
@@ -72,7 +72,7 @@ class LatencyTable:
         """Median error on the check networks, as a fraction of what was measured; NaN without such networks."""
         return median_error(self.check)
 
-    def reference(self) -> Network:
+    def reference(self) -> TimedNetwork:
         """A network in the middle of the range whose latency tells how fast the device was."""
         return sorted(self.calibration, key=lambda net: net.measured_ms)[len(self.calibration) // 2]
 
@@ -80,7 +80,7 @@ class LatencyTable:
         files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})
 
 
-def median_error(networks: Iterable[Network]) -> float:
+def median_error(networks: Iterable[TimedNetwork]) -> float:
     """Median of |predicted / measured - 1|; NaN without networks."""
     each = [abs(net.predicted_ms / net.measured_ms - 1) for net in networks]
     return float(np.median(each)) if each else float("nan")
@@ -98,11 +98,11 @@ def load(
     if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(LatencyTable)}:
         raise errors.UserError(f"{path}: expected a latency table")
     expected = {"space": dataclasses.asdict(space), "backbone": dataclasses.asdict(backbone), "device": device}
-    for difference in _differences(expected, value):
+    for difference in frozen.differences(expected, value):
         raise errors.UserError(f"{path} is the table of another run: {difference}")
     value["layer_ms"] = np.array(value["layer_ms"], np.float64)
     for part in ("calibration", "check"):
-        value[part] = tuple(Network(**net) for net in value[part])
+        value[part] = tuple(TimedNetwork(**net) for net in value[part])
     return LatencyTable(**{**value, "space": space, "backbone": backbone})
 
 
@@ -142,7 +142,7 @@ def measure_table(
     sums_ms, count = space.layer_one_hot(choices) @ sums, len(calibration)
     offset_ms, scale, curvature = fit(sums_ms[:count], network_ms[:count])
     predicted_ms = offset_ms + scale * sums_ms + curvature * sums_ms**2
-    rows = [Network(str(a), float(p), float(m)) for a, p, m in zip(archs, predicted_ms, network_ms, strict=True)]
+    rows = [TimedNetwork(str(a), float(p), float(m)) for a, p, m in zip(archs, predicted_ms, network_ms, strict=True)]
     table = LatencyTable(
         space=space,
         backbone=backbone,
@@ -235,13 +235,3 @@ def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -
         drawn = np.sum(rng.random((count, len(columns), 1)) > shares[:, None, :], axis=2)
         choices[:, columns] = np.minimum(drawn, options - 1)  # shares may end a rounding error below 1
     return space.canonical(choices)
-
-
-def _differences(expected: dict, found: dict, name: str = "") -> Iterable[str]:
-    """Sentences that name what differs."""
-    for key, value in expected.items():
-        other = found.get(key) if isinstance(found, dict) else None
-        if isinstance(value, dict):
-            yield from _differences(value, other, f"{key}.")
-        elif (list(value) if isinstance(value, tuple) else value) != other:
-            yield f"{name}{key} is {other} there and {value} here"

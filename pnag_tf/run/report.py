@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pnag_tf
 from pnag_tf import figures
 from pnag_tf.latency import table as latency_table
+from pnag_tf.run import folder, pictures
+from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, pages
 
@@ -67,49 +69,48 @@ class Network:
         return bool(self.held_ms) and float(self.held_ms) > float(self.facts["budget_ms"])
 
 
-def write(workdir: pathlib.Path) -> pathlib.Path:
-    """Writes `<workdir>/report/index.html` from what the run has made so far.
+def write(layout: layout_lib.Layout) -> pathlib.Path:
+    """Writes the report's page from what the run has made so far.
 
     Raises:
       UserError: the run has no networks yet, or a file cannot be used.
     """
-    settings = files.read_json(workdir / "config.json")
-    methods = _methods(workdir)
+    settings = folder.read_settings(layout)
+    methods = _methods(layout)
     if not methods:
-        raise errors.UserError(f"{workdir}: expected eval/<method>.csv, found none: --stage=eval makes it")
-    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in figures.of_run(workdir, tuple(FIGURES))}
+        raise errors.UserError(f"{layout.root}: expected eval/<method>.csv, found none: stage eval makes it")
+    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in pictures.of_run(layout, tuple(FIGURES))}
     template = pages.environment(autoescape=True).get_template("report.html.j2")
     page = template.render(
-        name=workdir.resolve().name,
+        name=layout.root.resolve().name,
         version=pnag_tf.__version__,
         date=datetime.date.today().isoformat(),
-        facts=_facts(workdir, settings),
-        warnings=list(_warnings(workdir, methods)),
+        facts=_facts(layout, settings),
+        warnings=list(_warnings(layout, methods)),
         methods=methods,
         figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
-        comparisons=_comparisons(workdir),
+        comparisons=_comparisons(layout),
         settings=json.dumps(settings, indent=1),
     )
-    path = workdir / "report" / "index.html"
-    files.write_text(path, page)
-    return path
+    files.write_text(layout.report, page)
+    return layout.report
 
 
-def _methods(workdir: pathlib.Path) -> dict[str, list[Network]]:
+def _methods(layout: layout_lib.Layout) -> dict[str, list[Network]]:
     """Method -> its networks, by budget; PNAG first."""
     found: dict[str, list[Network]] = collections.defaultdict(list)
-    for path in sorted((workdir / "eval").glob("*.csv"), key=lambda path: (path.stem != "pnag", path.stem)):
+    for path in sorted(layout.tables.glob("*.csv"), key=lambda path: (path.stem != "pnag", path.stem)):
         rows = files.read_csv(path, ("method", "budget_ms"))
         for row in sorted(rows, key=lambda row: float(row["budget_ms"])) if rows and "arch" in rows[0] else ():
-            found[row["method"]].append(_network(workdir, row))
+            found[row["method"]].append(_network(layout, row))
     return dict(found)
 
 
-def _network(workdir: pathlib.Path, row: Mapping[str, str]) -> Network:
+def _network(layout: layout_lib.Layout, row: Mapping[str, str]) -> Network:
     arch = space_lib.Architecture.parse(row["arch"])
     drawing = _data_uri(figures.svg(figures.architecture(arch)))
     downloads, facts = [], dict.fromkeys(SHOWN, "") | dict(row)
-    for described in sorted(workdir.glob(f"deploy/{row['method']}_*_{row['budget_ms']}.json")):
+    for described in sorted(layout.deployed.glob(f"{row['method']}_*_{row['budget_ms']}.json")):
         deployed = files.read_json(described)
         if deployed["arch"] != row["arch"]:  # left by an earlier call, for a network since replaced
             continue
@@ -120,12 +121,12 @@ def _network(workdir: pathlib.Path, row: Mapping[str, str]) -> Network:
     return Network(facts, drawing, downloads)
 
 
-def _facts(workdir: pathlib.Path, settings: dict) -> list[tuple[str, str]]:
+def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
     """What the run is about, as (name, value) pairs."""
     space = space_lib.SearchSpace(**{name: _tuples(value) for name, value in settings["space"].items()})
     backbone, data = settings["backbone"], settings["data"]
     facts = [("preset", settings["preset"]), ("device", settings["device"])]
-    table = workdir / "latency_table.json"
+    table = layout.latency_table
     if table.exists():
         facts.append(("latency table of", files.read_json(table)["device"]))
     if settings["records_file"]:
@@ -139,7 +140,7 @@ def _facts(workdir: pathlib.Path, settings: dict) -> list[tuple[str, str]]:
     return facts
 
 
-def _warnings(workdir: pathlib.Path, methods: Mapping[str, Sequence[Network]]) -> Iterator[str]:
+def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Network]]) -> Iterator[str]:
     """What one should know before trusting the figures, a sentence each."""
     for method, networks in methods.items():
         for each in networks:
@@ -151,22 +152,22 @@ def _warnings(workdir: pathlib.Path, methods: Mapping[str, Sequence[Network]]) -
                 f"{method}: the device was up to {max(slowness):.2f} times slower than when its latency table was "
                 "made, as when it throttles or is busy. Budgets are held to the latency at the table's speed."
             )
-    count = len(files.rows_left(workdir / "records.csv"))
+    count = len(files.rows_left(layout.records))
     if 0 < count < FEW_RECORDS:
         yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
-    table = workdir / "latency_table.json"
+    table = layout.latency_table
     if table.exists():
-        check = [latency_table.Network(**net) for net in files.read_json(table)["check"]]
+        check = [latency_table.TimedNetwork(**net) for net in files.read_json(table)["check"]]
         if (error := latency_table.median_error(check)) > TABLE_ERROR:
             yield f"The latency table is off by {100 * error:.0f} % on the networks that check it."
-    report = workdir / "predictors" / "report.json"
+    report = layout.predictors_report
     if report.exists() and (tau := files.read_json(report)["top1_tau"]) < 0.3:
         yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."
 
 
-def _comparisons(workdir: pathlib.Path) -> list[tuple[str, list[dict[str, str]]]]:
+def _comparisons(layout: layout_lib.Layout) -> list[tuple[str, list[dict[str, str]]]]:
     """(device, rows) of each table of `--stage=compare`."""
-    return [(path.stem, files.read_csv(path, ("network",))) for path in sorted((workdir / "compare").glob("*.csv"))]
+    return [(path.stem, files.read_csv(path, ("network",))) for path in sorted(layout.compare.glob("*.csv"))]
 
 
 def _data_uri(svg: str) -> str:

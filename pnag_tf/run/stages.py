@@ -1,34 +1,275 @@
-"""The stages of a run: which files each needs, and which it makes.
+"""The stages of a run in one table: what each needs, what it writes, and the function that makes it.
 
-Files in, files out: a stage reads what earlier stages wrote into the run's folder, and first makes what is missing.
-What is there is not made again, so the same command goes on after a crash. The modules stand on each other: `workdir`,
-`measuring`, `searching`, `deploying`, `finetuning`, `studying`; `status` looks at the folder alone.
+Files in, files out: a stage reads what earlier stages wrote into the run's folder, and what is missing is made first.
+What is there is not made again, so the same command goes on after a crash.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import pathlib
+import re
+from collections.abc import Callable, Iterable
+
 import tensorflow as tf
 
-from pnag_tf.run import deploying, status, studying
+from pnag_tf.run import context as context_lib
+from pnag_tf.run import evaluate, folder, learn, measure, study, train
+from pnag_tf.run import layout as layout_lib
+from pnag_tf.search import evaluator, generator, predictor, reinforce
+from pnag_tf.util import errors
 
-NAMES = ("supernet", "latency_table", "records", "predictors", "evaluator", "generator", "eval")  # the road ...
-NAMES += ("finetune", "tune", "ablation", "compare", "figures", "report", "status")  # ... and what stands beside it
-METHODS, BEST_RECORD = deploying.METHODS, deploying.BEST_RECORD
-look = status.look
+Paths = Iterable[pathlib.Path]
 
 
-class Run(studying.Studying):
-    """One run: its settings, its folder, and its stages, each of which returns what it made or found."""
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A stage of a run.
 
-    def make(self, stage: str):
-        """Runs a stage by name and returns what it made.
+    Attributes:
+      name: as `--stage` takes it.
+      needs: the stages whose files it reads; those that a run does not have are left out.
+      writes: where its files lie in the run's folder, for a person to read.
+      what: what happens, in a sentence.
+      make: the function; what it answers is tables for the user to read, or nothing.
+      made: (layout, settings as in config.json) -> files of which one is there when the stage is over.
+      begun: files that are there earlier than that.
+      once: what is made is not made again; other stages answer anew at each call.
+      device: it asks for the device, which has to be there before hours of work are spent on what it needs.
+      methods: whose networks it needs, beside those of the run's method.
+    """
 
-        Raises:
-          UserError: something that the user can mend, a broken image file among it.
-        """
-        try:
-            return getattr(self, stage)()
-        except tf.errors.InvalidArgumentError:
-            if self.has_supernet:
-                self.splits.check_files()
-            raise
+    name: str
+    needs: tuple[str, ...]
+    writes: str
+    what: str
+    make: Callable[[context_lib.Context], evaluate.Tables | None]
+    made: Callable[[layout_lib.Layout, dict], Paths]
+    begun: Callable[[layout_lib.Layout], Paths] = lambda at: ()
+    once: bool = False
+    device: bool = False
+    methods: tuple[str, ...] = ()
+
+
+def _last_phase(at: layout_lib.Layout, settings: dict) -> Paths:
+    return at.supernet.glob(f"{len(settings['supernet']['phases']) - 1}_*.keras")
+
+
+ROAD = (
+    Stage(
+        "supernet",
+        (),
+        "supernet/",
+        "MobileNetV3 with elastic depth, width and kernel, trained with the full network as teacher",
+        train.supernet,
+        made=_last_phase,
+        begun=lambda at: at.supernet.glob("*"),
+        once=True,
+    ),
+    Stage(
+        "latency_table",
+        (),
+        "latency_table.json",
+        "the blocks of the space and some whole networks, timed on the device",
+        measure.latency_table,
+        made=lambda at, _: [at.latency_table],
+        begun=lambda at: at.root.glob(f"{at.latency_table.name}.parts/*"),
+        once=True,
+        device=True,
+    ),
+    Stage(
+        "records",
+        ("supernet", "latency_table"),
+        "records.csv",
+        "random architectures: validation top-1 with recalibrated batch norm, latency by the table or measured",
+        measure.records,
+        made=lambda at, _: [at.records],
+        begun=lambda at: [at.unfinished_records],
+        once=True,
+    ),
+    Stage(
+        "predictors",
+        ("records",),
+        "predictors/",
+        "accuracy and latency of any architecture",
+        learn.predictors,
+        made=lambda at, _: [at.predictors / predictor.FILE],
+        once=True,
+    ),
+    Stage(
+        "evaluator",
+        ("predictors",),
+        "evaluator/",
+        "R(α given B), learnt from pairs under Pareto dominance",
+        learn.evaluator,
+        made=lambda at, _: [at.evaluator / evaluator.FILE],
+        once=True,
+    ),
+    Stage(
+        "generator",
+        ("evaluator",),
+        "generator/",
+        "the LSTM f(B), by policy gradient",
+        learn.generator,
+        made=lambda at, _: [at.generator / generator.FILE],
+        begun=lambda at: [at.generator / reinforce.CHECKPOINT],
+        once=True,
+    ),
+    Stage(
+        "rounds",
+        ("generator",),
+        "rounds.json, records.csv",
+        "with --rounds: proposes, measures, corrects the predictors; evaluator and generator are made anew",
+        learn.rounds,
+        made=lambda at, _: [at.rounds],
+        once=True,
+    ),
+    Stage(
+        "eval",
+        ("predictors", "rounds", "generator"),
+        "eval/, deploy/",
+        "proposals for each budget; the best few are exported and timed, validation accuracy chooses among those that "
+        "keep the budget, test images are read once",
+        evaluate.evaluate,
+        made=lambda at, _: at.tables.glob("*.csv"),
+        begun=lambda at: at.deployed.glob("*"),
+        device=True,
+    ),
+)
+BESIDE = (
+    Stage(
+        "finetune",
+        ("supernet", "latency_table", "eval"),
+        "finetune/, eval/, deploy/",
+        "the deployed networks trained alone and deployed again",
+        train.finetune,
+        made=lambda at, _: at.tables.glob(f"*{layout_lib.FINETUNED}.csv"),
+        begun=lambda at: at.finetune.glob("*/*"),
+        device=True,
+    ),
+    Stage(
+        "tune",
+        ("predictors",),
+        "tune/",
+        "KerasTuner searches for settings of the evaluator and the generator",
+        study.tune,
+        made=lambda at, _: [at.tuned],
+        begun=lambda at: at.tune.glob("*"),
+    ),
+    Stage(
+        "ablation",
+        ("predictors",),
+        "ablation/",
+        "the paper's ablation tables on the run's records",
+        study.ablation,
+        made=lambda at, _: [at.ablation / "table_3.csv"],
+        begun=lambda at: at.ablation.glob("*.csv"),
+    ),
+    Stage(
+        "compare",
+        (),
+        "compare/",
+        "all methods and the networks of the literature, timed in one run",
+        study.compare,
+        made=lambda at, _: at.compare.glob("*.md"),
+        begun=lambda at: at.compare.glob("*/*"),
+        device=True,
+        methods=study.COMPARED,
+    ),
+    Stage(
+        "figures",
+        (),
+        "figures/",
+        "pictures of what the run has made so far, PNG and SVG",
+        study.figures,
+        made=lambda at, _: at.figures.glob("*.png"),
+    ),
+    Stage(
+        "report",
+        ("eval",),
+        "report/index.html",
+        "the run on one page",
+        study.report,
+        made=lambda at, _: [at.report],
+    ),
+)
+STAGES = {stage.name: stage for stage in (*ROAD, *BESIDE)}
+
+
+def lacking(settings: dict) -> set[str]:
+    """The stages that a run with these settings does not have: what they make is given, or not used."""
+    stages = set()
+    if settings.get("records_file"):
+        stages |= {"supernet", "latency_table"}
+    if settings.get("supernet_file"):
+        stages.add("supernet")
+    if settings["latency"]["source"] != "table":
+        stages.add("latency_table")
+    return stages
+
+
+def make(context: context_lib.Context, name: str) -> evaluate.Tables:
+    """Makes what a stage needs and is missing, then the stage; returns its tables.
+
+    Raises:
+      UserError: something that the user can mend.
+    """
+    stage, settings = STAGES[name], _settings(context)
+    if not context.has_supernet and name in ("supernet", "latency_table", "finetune"):
+        raise errors.UserError(f"stage {name}: with given records there is no network")
+    if context.has_supernet and stage.device:
+        context.resources.device.describe()
+    for need in stage.needs:
+        if need not in lacking(settings) and not _met(context, settings, stage, need):
+            make(context, need)
+    for method in stage.methods:
+        peer = context.with_method(method)
+        if evaluate.found_by(peer) is None:
+            make(peer, "eval")
+    if stage.once and name != "rounds" and _any(stage.made(context.layout, settings)):
+        return []
+    return stage.make(context) or []
+
+
+def _met(context: context_lib.Context, settings: dict, stage: Stage, need: str) -> bool:
+    """Whether a stage has all that it needs of another one."""
+    if need == "rounds":
+        return not learn.rounds_left(context)
+    if need == "eval":
+        if stage.name == "finetune" and context.config.finetune.archs:
+            return True
+        found = evaluate.found_by(context) is not None
+        if not found and context.distribution.replicas > 1:
+            path = context.layout.table(context.config.method)
+            raise errors.UserError(f"{stage.name} on several workers: expected {path}, found none: run eval first")
+        return found
+    if stage.name == "eval" and need == "generator" and context.config.method != evaluate.PNAG:
+        return True
+    return _any(STAGES[need].made(context.layout, settings))
+
+
+def _any(paths: Paths) -> bool:
+    return any(path.exists() for path in paths)
+
+
+def _settings(context: context_lib.Context) -> dict:
+    return folder.belonging(context.config, context.records_file, context.supernet_file)
+
+
+def enter(context: context_lib.Context, force: bool = False) -> None:
+    """Makes the run's folder, or checks that it belongs to the same settings; see `folder.enter`."""
+    folder.enter(context.layout, _settings(context), context.distribution, force)
+
+
+def run(context: context_lib.Context, name: str) -> evaluate.Tables:
+    """`make`, and where TensorFlow cannot decode an image, the name of its file.
+
+    Raises:
+      UserError: something that the user can mend, a broken image file among it.
+    """
+    try:
+        return make(context, name)
+    except tf.errors.InvalidArgumentError as error:
+        if context.has_supernet and re.search("(?i)decod|jpeg|png|gif|bmp", str(error)):
+            context.resources.splits.check_files()
+        raise

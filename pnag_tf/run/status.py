@@ -2,63 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import pathlib
 import time
 
-from pnag_tf.run import workdir
-from pnag_tf.search import evaluator, generator, predictor, reinforce
+from pnag_tf.run import folder, stages
+from pnag_tf.run import layout as layout_lib
+from pnag_tf.search import reinforce
 from pnag_tf.util import files
 
 
-@dataclasses.dataclass(frozen=True)
-class _Stage:
-    """A stage and its traces.
-
-    Attributes:
-      done: a pattern of which a file exists when the stage is over.
-      begun: patterns of which files exist earlier than that.
-    """
-
-    name: str
-    done: str
-    begun: tuple[str, ...] = ()
-
-
-_ROAD = (
-    _Stage("supernet", "", ("supernet/*",)),
-    _Stage("latency_table", "latency_table.json", ("latency_table.json.parts/*",)),
-    _Stage("records", "records.csv", ("records.unfinished.csv",)),
-    _Stage("predictors", f"predictors/{predictor.FILE}"),
-    _Stage("evaluator", f"evaluator/{evaluator.FILE}"),
-    _Stage("generator", f"generator/{generator.FILE}", (f"generator/{reinforce.CHECKPOINT}",)),
-    _Stage("eval", "eval/*.csv", ("deploy/*",)),
-)
-_BESIDE = (
-    _Stage("finetune", "eval/*_finetuned.csv", ("finetune/*/*",)),
-    _Stage("tune", "tune/best.json", ("tune/*",)),
-    _Stage("ablation", "ablation/table_3.csv", ("ablation/*.csv",)),
-    _Stage("compare", "compare/*.md", ("compare/*/*",)),
-    _Stage("figures", "figures/*.png"),
-    _Stage("report", "report/index.html"),
-)
-
-
-def look(folder: pathlib.Path) -> list[dict[str, str]]:
+def look(root: pathlib.Path) -> list[dict[str, str]]:
     """One row a stage: `stage`, `state`, `changed` (how long ago), `size` and `took` (all processes that ended).
 
     Raises:
       UserError: the folder holds no run.
     """
-    settings = workdir.read_settings(folder)
-    seconds = files.read_json(folder / workdir.SECONDS) if (folder / workdir.SECONDS).exists() else {}
+    layout = layout_lib.Layout(root)
+    settings = folder.read_settings(layout)
+    seconds = files.read_json(layout.seconds) if layout.seconds.exists() else {}
     rows, found_next = [], False
-    for stage in (*_road(settings), *_BESIDE):
-        state, paths = _state(folder, stage, settings)
-        if state == "to come" and stage in _BESIDE:
+    for stage in stages.STAGES.values():
+        state, paths = _state(layout, stage, settings)
+        beside = stage in stages.BESIDE or stage.name == "rounds"
+        if stage.name in stages.lacking(settings) or (state == "to come" and beside):
             continue
-        if state != "done" and stage not in _BESIDE and not found_next:
+        if state != "done" and not beside and not found_next:
             state, found_next = f"{state}, next" if state != "to come" else "next", True
         took = sum(value for name, value in seconds.items() if name.split("/")[0] == stage.name)
         rows.append(
@@ -73,41 +42,25 @@ def look(folder: pathlib.Path) -> list[dict[str, str]]:
     return rows
 
 
-def _road(settings: dict) -> tuple[_Stage, ...]:
-    """The stages that a run with these settings needs."""
-    skipped = set()
-    if settings.get("records_file"):
-        skipped |= {"supernet", "latency_table"}
-    if settings.get("supernet_file"):
-        skipped.add("supernet")
-    if settings["latency"]["source"] != "table":
-        skipped.add("latency_table")
-    last = f"supernet/{len(settings['supernet']['phases']) - 1}_*.keras"
-    road = (dataclasses.replace(_ROAD[0], done=last), *_ROAD[1:])
-    return tuple(stage for stage in road if stage.name not in skipped)
-
-
-def _state(folder: pathlib.Path, stage: _Stage, settings: dict) -> tuple[str, list[pathlib.Path]]:
+def _state(layout: layout_lib.Layout, stage: stages.Stage, settings: dict) -> tuple[str, list[pathlib.Path]]:
     """What has become of a stage, and the files that tell."""
-    if any(folder.glob(stage.done)):
-        whole = folder / stage.name  # where a stage has a folder of its own, all that is in it
-        return "done", [
-            path for path in (whole.rglob("*") if whole.is_dir() else folder.glob(stage.done)) if path.is_file()
-        ]
-    paths = [path for pattern in stage.begun for path in folder.glob(pattern) if path.is_file()]
-    return (f"under way{_progress(folder, stage, settings)}" if paths else "to come"), paths
+    made = [path for path in stage.made(layout, settings) if path.is_file()]
+    if made:
+        whole = layout.root / stage.name  # where a stage has a folder of its own, all that is in it
+        return "done", [path for path in whole.rglob("*") if path.is_file()] if whole.is_dir() else made
+    paths = [path for path in stage.begun(layout) if path.is_file()]
+    return (f"under way{_progress(layout, stage, settings)}" if paths else "to come"), paths
 
 
-def _progress(folder: pathlib.Path, stage: _Stage, settings: dict) -> str:
+def _progress(layout: layout_lib.Layout, stage: stages.Stage, settings: dict) -> str:
     if stage.name == "supernet":
-        phases = settings["supernet"]["phases"]
-        done = len(list(folder.glob("supernet/*.keras")))
-        return f": {done} of {len(phases)} phases"
+        done = len(list(layout.supernet.glob("*.keras")))
+        return f": {done} of {len(settings['supernet']['phases'])} phases"
     if stage.name == "records":
-        lines = (folder / "records.unfinished.csv").read_text().count("\n") - 1
+        lines = layout.unfinished_records.read_text().count("\n") - 1
         return f": {lines} of {settings['measure']['architectures']}"
     if stage.name == "generator":
-        arrays = files.read_npz(folder / "generator" / reinforce.CHECKPOINT)
+        arrays = files.read_npz(layout.generator / reinforce.CHECKPOINT)
         asked = json.loads(str(arrays["identity"]))["iterations"]
         return f": {int(arrays['iteration'])} of {asked} iterations"
     return ""

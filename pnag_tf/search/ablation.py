@@ -107,11 +107,11 @@ def tables(results: dict[str, list[dict]], settings: config_lib.Generator) -> li
                 top1 = [100 * float(row[f"{kind}_top1"]) for row in rows]
                 over = [float(row[f"{kind}_latency_ms"]) > float(row["budget_ms"]) for row in rows]
                 budgets = [f"{row['budget_ms']} ms" for row in rows]
-                shown = dict(zip(budgets, map(_marked, top1, over), strict=True))
-                lines.append({"variant": title} | shown | {"mean": _marked(np.mean(top1), any(over))})
+                shown = dict(zip(budgets, map(_mark, top1, over), strict=True))
+                lines.append({"variant": title} | shown | {"mean": _mark(np.mean(top1), any(over))})
         found.append((f"{table} ({kind} top1, %; ! over budget)", lines))
     return found
 
 
-def _marked(top1: float, over: bool) -> str:
+def _mark(top1: float, over: bool) -> str:
     return f"{top1:.2f}{'!' if over else ''}"

@@ -31,7 +31,7 @@ class Accuracy:
       network: the ensemble.
       scale: of what the linear part leaves; `pairs` and `network` predict it in this unit.
       shares: how much of the pairs' and of the ensemble's correction is added, ``[2]``.
-      errors: of each member, added to it; None where nothing has been measured since (see `corrected`).
+      errors: of each member, added to it; None where nothing has been measured since (see `predictor.correct`).
     """
 
     linear: np.ndarray
@@ -93,13 +93,13 @@ def fit(
 
 
 def _fit_pairs(space: space_lib.SearchSpace, centered: np.ndarray, targets: np.ndarray, seed: int) -> np.ndarray:
-    token = np.repeat(np.arange(space.tokens), space.token_sizes)
+    token, _ = space.one_hot_columns
     allowed = (token[:, None] < token[None, :]).astype(np.float32)
     penalty = regression.best_pair_penalty(centered, targets, allowed, np.random.default_rng([seed, 2]))
     return regression.pairs(centered, targets, allowed, penalty)
 
 
-def of_held_out(model: Accuracy, held_out: records_lib.Records, settings: config_lib.Predictors) -> np.ndarray:
+def predict_held_out(model: Accuracy, held_out: records_lib.Records, settings: config_lib.Predictors) -> np.ndarray:
     """Top-1 that the model predicts for the held-out records, ``[n]``, in a way that they can still judge it.
 
     The shares of a blend are fitted to held-out records; here each half of them is predicted with the shares that the

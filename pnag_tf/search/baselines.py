@@ -1,6 +1,6 @@
 """Searches that PNAG is compared with: evolution per budget, policies trained per budget, and random choice.
 
-Each is a function (space, predictors, budgets_ms, rng, config) -> ranked candidates per budget, PNAG's own signature.
+Each is a function (space, predictors, budgets_ms, rng, config) -> candidates per budget, whatever of these it reads.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def evolve(
       (choices, predicted top-1, predicted latency in ms) of the last population, the fittest first.
     """
 
-    def judged(choices):
+    def judge(choices):
         top1, _, latency_ms = predictors.predict(choices)
         value = fitness(top1, latency_ms, budget_ms)
         return choices, top1, latency_ms, np.where(latency_ms <= budget_ms, value, -latency_ms) if hard else value
@@ -60,25 +60,25 @@ def evolve(
     if hard:
         first, _ = _within(lambda rows: space.sample(rng, len(rows)), first, predictors, budget_ms)
     first[0] = space.smallest()
-    alive = judged(first)
+    alive = judge(first)
     parents, mutants = int(PARENTS * population), int(MUTATION_RATIO * population)
     for _ in range(generations):
         order = np.argsort(-alive[3], kind="stable")[:parents]
         alive = tuple(part[order] for part in alive)
         pairs = alive[0][rng.integers(0, len(order), (2, population))]
 
-        def bred(rows, pairs=pairs):
+        def breed(rows, pairs=pairs):
             children = space.crossover(rng, pairs[0, rows], pairs[1, rows])
             mutated = rows < mutants
             children[mutated] = space.mutate(rng, pairs[0, rows[mutated]], MUTATION_PROBABILITY)
             return children
 
-        children = bred(np.arange(population))
+        children = breed(np.arange(population))
         if hard:
-            children, keeps = _within(bred, children, predictors, budget_ms)
+            children, keeps = _within(breed, children, predictors, budget_ms)
             children = children[keeps]
         if len(children):
-            alive = tuple(np.concatenate(parts) for parts in zip(alive, judged(children), strict=True))
+            alive = tuple(np.concatenate(parts) for parts in zip(alive, judge(children), strict=True))
     order = np.argsort(-alive[3], kind="stable")
     return alive[0][order], alive[1][order], alive[2][order]
 
@@ -109,12 +109,11 @@ def evo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[c
 
     The constraint is the limit that every method's candidates are held to, a little below the budget.
     """
-    del config
     found = []
     for budget_ms in budgets_ms:
         limit_ms = candidates.limit_ms(predictors, budget_ms)
         choices, _, _ = evolve(space, predictors, limit_ms, rng, lambda top1, *_: top1, hard=True)
-        found.append(candidates.ranked(predictors, budget_ms, choices))
+        found.append(candidates.rank(predictors, budget_ms, choices))
     return found
 
 
@@ -124,7 +123,6 @@ def ofa_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     The supplement names it without a definition; this is ours. The fittest is proposed, whether it keeps the budget
     or not: that is what the method's histogram shows.
     """
-    del config
     found = []
     for b in budgets_ms:
         found.append(candidates.Candidates(float(b), *evolve(space, predictors, b, rng, multi_objective, hard=False)))
@@ -133,9 +131,8 @@ def ofa_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
 
 def random(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
     """As many uniform architectures as evolution looks at; the best predicted one within each budget."""
-    del config
     choices = space.sample(rng, POPULATION * (1 + GENERATIONS) // 2)
-    return [candidates.ranked(predictors, b, choices) for b in budgets_ms]
+    return [candidates.rank(predictors, b, choices) for b in budgets_ms]
 
 
 def nas_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
@@ -145,7 +142,7 @@ def nas_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     """
     settings = dataclasses.replace(config.generator, reward="multi_objective", reward_exponent=EXPONENT)
     found = independent(space, predictors, budgets_ms, rng, config, settings)
-    return search.refined(found, predictors, config.eval.refinement, rng, config.eval.pessimism)
+    return search.refine(found, predictors, config.eval.refinement, rng, config.eval.pessimism)
 
 
 def independent(
@@ -164,5 +161,5 @@ def independent(
         rewards = reinforce.reward(settings, [budget_ms], evaluator, predictors)
         policy, _ = reinforce.train(space, rewards, settings, [budget_ms], seed)
         choices = policy.sample([budget_ms], config.eval.samples, seed)[0][0]
-        found.append(candidates.ranked(predictors, budget_ms, choices))
+        found.append(candidates.rank(predictors, budget_ms, choices))
     return found

@@ -35,7 +35,7 @@ def budget_name(budget_ms: float) -> str:
     return np.format_float_positional(budget_ms, trim="-")
 
 
-def ranked(
+def rank(
     predictors: predictor_lib.Predictors, budget_ms: float, choices: np.ndarray, pessimism: float = 0.0
 ) -> Candidates:
     """The distinct architectures predicted within the budget, by predicted top-1 less `pessimism` × disagreement.
@@ -54,7 +54,7 @@ def ranked(
 def within(
     predictors: predictor_lib.Predictors, budgets_ms: np.ndarray, choices: np.ndarray, pessimism: float = 0.0
 ) -> list[Candidates]:
-    """`ranked` for several budgets at once, all of which may take any of the architectures, without the warning."""
+    """`rank` for several budgets at once, all of which may take any of the architectures, without the warning."""
     choices = np.unique(choices, axis=0)
     top1, disagreement, latency_ms = predictors.predict(choices)
     order = np.argsort(-(top1 - pessimism * disagreement), kind="stable")

@@ -1,9 +1,9 @@
 """The generator f(B; θ): an LSTM that writes an architecture token by token for any latency budget (section D).
 
-Per unit it decides the depth, then for each layer the expand ratio and the kernel. `sampled` draws and scores in one
-pass of a few operations a token; its gradient goes back through the very cells that sampled, and gathers those of the
-weights in one product at the end. `log_prob` scores given choices. All parameters live in one flat variable, so that an
-optimiser's step is a few operations too.
+Per unit it decides the depth, then for each layer the expand ratio and the kernel. `draw_and_score` is one pass of few
+operations a token; its gradient goes back through the very cells that sampled, and gathers those of the weights in one
+product at the end. `log_prob` scores given choices. All parameters live in one flat variable, so that an optimiser's
+step is a few operations too.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Generator:
         self.theta = tf.Variable(theta, dtype=tf.float32, name="theta")
         matrix = tf.TensorSpec([None, len(self.budgets_ms)], tf.float32)
         choices = tf.TensorSpec([None, space.tokens], tf.int32)
-        self._sample = tf.function(self._sample_graph, input_signature=[matrix, tf.TensorSpec([2], tf.int32)])
+        self._sample = tf.function(self.draw_and_score, input_signature=[matrix, tf.TensorSpec([2], tf.int32)])
         self._score = tf.function(self.log_prob, input_signature=[matrix, choices])
 
     # ---- parameters ---------------------------------------------------------------------------------------------
@@ -112,15 +112,15 @@ class Generator:
         """
         return self._draw(self._parameters(), mix, seed)[0]
 
-    def sampled(self, mix: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def draw_and_score(self, mix: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(choices, log-probability, entropy) of new samples: `draw` and `log_prob` of its result, in one pass."""
         weights = self._parameters()
         choices, cells = self._draw(weights, mix, seed)
         choices = tf.stop_gradient(choices)
         budgets = tf.matmul(mix, weights["budgets"])
         rows = self._input_rows(choices)
-        output = _replayed(weights["embeddings"], budgets, weights["lstm"], weights["lstm_bias"], rows, cells)
-        return choices, *self._scored(weights, output, choices)
+        output = _replay(weights["embeddings"], budgets, weights["lstm"], weights["lstm_bias"], rows, cells)
+        return choices, *self._score_outputs(weights, output, choices)
 
     def _draw(self, weights: dict[str, tf.Tensor], mix: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, list]:
         """Choices, and (input, cell) of the LSTM for every token."""
@@ -177,9 +177,9 @@ class Generator:
             cs_prev=zeros, h_prev=zeros, w=weights["lstm"], b=weights["lstm_bias"],
             **_no_peephole(self.settings.hidden), forget_bias=1.0, cell_clip=-1.0,
         ).h  # fmt: skip
-        return self._scored(weights, output, choices)
+        return self._score_outputs(weights, output, choices)
 
-    def _scored(self, weights, output: tf.Tensor, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _score_outputs(self, weights, output: tf.Tensor, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Log-probability and entropy ``[n]`` from the LSTM's outputs ``[tokens, n, hidden]``."""
         active = tf.cast(tf.transpose(self._encoder.active(choices)), tf.float32)
         log_prob = entropy = 0.0
@@ -192,9 +192,6 @@ class Generator:
             log_prob += tf.reduce_sum(mask * tf.reduce_sum(chosen * log_probs, 2), 0)
             entropy -= tf.reduce_sum(mask * tf.reduce_sum(tf.exp(log_probs) * log_probs, 2), 0)
         return log_prob, entropy
-
-    def _sample_graph(self, mix, seed):
-        return self.sampled(mix, seed)
 
     # ---- numpy in, numpy out ------------------------------------------------------------------------------------
 
@@ -227,7 +224,7 @@ def _no_peephole(hidden: int) -> dict:
     return {"wci": unused, "wcf": unused, "wco": unused, "use_peephole": False}
 
 
-def _replayed(embeddings, budgets, kernel, bias, rows: tf.Tensor, cells: list) -> tf.Tensor:
+def _replay(embeddings, budgets, kernel, bias, rows: tf.Tensor, cells: list) -> tf.Tensor:
     """Outputs ``[tokens, n, hidden]`` of cells that ran already, differentiable in the first four arguments.
 
     TensorFlow has no gradient of the fused cell, and its own of the fused sequence adds to the kernel's at every

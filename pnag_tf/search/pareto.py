@@ -1,31 +1,8 @@
-"""Pareto dominance under a budget (Eqn. E), and the measures of a set of architectures that go with it."""
+"""Measures of a set of architectures in latency and top-1: its frontier and the area that it dominates."""
 
 from __future__ import annotations
 
 import numpy as np
-
-
-def dominance(top1: np.ndarray, latency_ms: np.ndarray, budget_ms: float, accuracy: bool = True) -> np.ndarray:
-    """d(β_i, β_j, B) of every ordered pair, Eqn. (E) of the supplement.
-
-    Both within the budget: the more accurate one dominates, and of two that are equally accurate the faster one.
-    Otherwise the faster one does. Pairs that nothing tells apart, such as an architecture against itself, are 0: the
-    paper leaves them out.
-
-    Args:
-      top1: validation accuracy, ``[n]``.
-      latency_ms: ``[n]``.
-      budget_ms: the budget B.
-      accuracy: False drops the accuracy part, the ablation of the main paper's Table 2: the faster one always wins.
-
-    Returns:
-      int8 ``[n, n]``, antisymmetric: +1 where row dominates column, -1 where column dominates row.
-    """
-    feasible = latency_ms <= budget_ms
-    by_accuracy = np.sign(top1[:, None] - top1[None, :])
-    by_latency = np.sign(latency_ms[None, :] - latency_ms[:, None])
-    counts = feasible[:, None] & feasible[None, :] & (by_accuracy != 0) & accuracy
-    return np.where(counts, by_accuracy, by_latency).astype(np.int8)
 
 
 def frontier(latency_ms: np.ndarray, top1: np.ndarray) -> np.ndarray:
@@ -47,11 +24,3 @@ def hypervolume(latency_ms: np.ndarray, top1: np.ndarray, worst_latency_ms: floa
     keep = frontier(latency_ms, top1)
     edges = np.append(latency_ms[keep], worst_latency_ms)
     return float(np.sum(np.diff(edges) * (top1[keep] - worst_top1)))
-
-
-def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
-    """Kendall's tau-b of two rankings of the same items; NaN when either is constant. O(n²): for n in the thousands."""
-    first, second = (np.sign(np.subtract.outer(x, x)).astype(np.int8) for x in (np.asarray(first), np.asarray(second)))
-    agree = np.sum(first * second, dtype=np.int64)
-    pairs = np.sqrt(float(np.count_nonzero(first)) * float(np.count_nonzero(second)))
-    return float(agree / pairs) if pairs else float("nan")

@@ -17,10 +17,11 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import stats
 
 from pnag_tf import config as config_lib
 from pnag_tf.search import accuracy as accuracy_lib
-from pnag_tf.search import ensemble, pareto, regression
+from pnag_tf.search import ensemble, regression
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
@@ -85,7 +86,7 @@ class Predictors:
     def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
         """latency_ms, float32 ``[n]``, as operations of a caller's graph."""
         one_hot, (intercept, *coefficients) = self._encoder.one_hot(choices), self._latency.coefficients
-        inputs = tf.concat([one_hot, self._encoder.joint(choices)], 1)
+        inputs = tf.concat([one_hot, self._encoder.layer_one_hot(choices)], 1)
         ridge = float(intercept) + tf.linalg.matvec(inputs, tf.constant(coefficients, tf.float32))
         return ridge + self._latency.by_network(one_hot)
 
@@ -143,10 +144,10 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     inputs = int(space.token_sizes.sum())
     if len(arrays["center"]) != inputs:
         raise errors.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
-    network = _restored(inputs, settings, arrays, "network")
+    network = _restore(inputs, settings, arrays, "network")
     latency = Latency(arrays["latency"])
     if "latency_scale_ms" in meta:
-        by_network = _restored(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
+        by_network = _restore(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
         latency = Latency(arrays["latency"], by_network, meta["latency_scale_ms"])
     process = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
     accuracy = accuracy_lib.Accuracy(
@@ -161,7 +162,7 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     return Predictors(space, settings, latency, accuracy, meta["report"])
 
 
-def _restored(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
+def _restore(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
     network = ensemble.build(inputs, settings)
     network.set_weights([arrays[f"{name}_{i}"] for i in range(len(network.weights))])
     return network
@@ -195,7 +196,7 @@ def train(
     accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
     latency = _fit_latency(training, settings, seed, progress)
     result = Predictors(records.space, settings, latency, accuracy, {"records": len(records)})
-    top1 = accuracy_lib.of_held_out(accuracy, held_out, settings)
+    top1 = accuracy_lib.predict_held_out(accuracy, held_out, settings)
     result.report.update(_errors(top1, result.latency_ms(held_out.choices), held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
         unit = "_ms" if name == "latency" else ""
@@ -204,7 +205,7 @@ def train(
     return result
 
 
-def corrected(predictors: Predictors, records: records_lib.Records) -> Predictors:
+def correct(predictors: Predictors, records: records_lib.Records) -> Predictors:
     """Predictors for records that have grown since they were trained: new ones tell where they err.
 
     Latency is fitted anew. Accuracy gets a Gaussian process on each member's errors on the new records, all with one
@@ -241,12 +242,11 @@ def _with_ridge(latency: Latency, records: records_lib.Records) -> Latency:
 
 
 def _errors(top1: np.ndarray, latency_ms: np.ndarray, held_out: records_lib.Records) -> dict[str, float]:
-    few = slice(2000)  # Kendall's tau is quadratic
     return {
         "held_out": len(held_out),
         "top1_rmse": float(np.sqrt(np.mean((top1 - held_out.top1) ** 2))),
-        "top1_tau": pareto.kendall_tau(top1[few], held_out.top1[few]),
+        "top1_tau": float(stats.kendalltau(top1, held_out.top1).statistic),
         "latency_rmse_ms": float(np.sqrt(np.mean((latency_ms - held_out.latency_ms) ** 2))),
         "latency_max_error_ms": float(np.max(np.abs(latency_ms - held_out.latency_ms))),
-        "latency_tau": pareto.kendall_tau(latency_ms[few], held_out.latency_ms[few]),
+        "latency_tau": float(stats.kendalltau(latency_ms, held_out.latency_ms).statistic),
     }

@@ -62,12 +62,12 @@ def near_frontier(
         return (mean - pessimism * disagreement)[:, None]
 
     generations = max(1, -(-count // (CHILDREN * len(budgets_ms))))
-    met, labels, latency_ms = climbed(top1, predictors, start, budgets_ms, generations, rng, 0.1)
+    met, labels, latency_ms = climb(top1, predictors, start, budgets_ms, generations, rng, 0.1)
     new = slice(len(start), len(start) + count)
     return records_lib.Records(predictors.space, met[new], labels[new, 0], latency_ms[new])
 
 
-def climbed(
+def climb(
     top1: Callable[[np.ndarray], np.ndarray],
     predictors: predictor_lib.Predictors,
     start: np.ndarray,
@@ -156,7 +156,7 @@ def propose(
     """Many architectures for each budget in one batch; those predicted over budget dropped, the rest ranked.
 
     Args:
-      refinement: generations of `refined`.
+      refinement: generations of `refine`.
 
     A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range.
     """
@@ -166,13 +166,13 @@ def propose(
             logging.warning("budget %g ms lies outside the trained range %.4g to %.4g ms", budget_ms, low, high)
     choices, _, _ = generator.sample(budgets_ms, samples, seed)
     found = [
-        candidates.ranked(predictors, budget_ms, drawn, pessimism)
+        candidates.rank(predictors, budget_ms, drawn, pessimism)
         for budget_ms, drawn in zip(budgets_ms, choices, strict=True)
     ]
-    return refined(found, predictors, refinement, np.random.default_rng([seed, 5]), pessimism) if refinement else found
+    return refine(found, predictors, refinement, np.random.default_rng([seed, 5]), pessimism) if refinement else found
 
 
-def refined(
+def refine(
     found: list[candidates.Candidates],
     predictors: predictor_lib.Predictors,
     generations: int,

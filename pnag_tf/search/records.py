@@ -79,7 +79,7 @@ def read(path: str | os.PathLike, space: space_lib.SearchSpace, device: str = "m
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise errors.UserError(f"cannot read records {path}: {getattr(error, 'strerror', error)}") from None
-    rows = _json_rows(path, text, device) if path.suffix == ".json" else _csv_rows(path, text)
+    rows = _json_rows(path, text, device) if path.suffix == ".json" else csv_rows(text, str(path))
     if not rows:
         raise errors.UserError(f"{path}: expected records, found none")
     return from_rows(rows, space, str(path))
@@ -103,12 +103,13 @@ def from_rows(rows: list[tuple[str, str, str]], space: space_lib.SearchSpace, so
     return Records(space, space.encode(columns[0]), np.array(columns[1]), np.array(columns[2]))
 
 
-def _csv_rows(path: pathlib.Path, text: str) -> list[tuple[str, str, str]]:
+def csv_rows(text: str, source: str) -> list[tuple[str, str, str]]:
+    """(arch, top1, latency_ms) rows of a CSV's text, for `from_rows`; `source` names its origin in errors."""
     reader = csv.DictReader(text.splitlines())
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         found = ",".join(reader.fieldnames or ("nothing",))
-        raise errors.UserError(f"{path}: expected a CSV with columns {','.join(COLUMNS)}, found {found[:200]}")
+        raise errors.UserError(f"{source}: expected a CSV with columns {','.join(COLUMNS)}, found {found[:200]}")
     return [tuple(row[column] for column in COLUMNS) for row in reader]
 
 

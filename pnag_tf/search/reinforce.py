@@ -95,7 +95,7 @@ def advantages(
     return total - known[:, None], BASELINE_DECAY * known + (1 - BASELINE_DECAY) * mean
 
 
-class Trainer:
+class PolicyGradient:
     """One run of the policy gradient; `iteration` says how far it is.
 
     Everything random depends on the seed and the iteration alone, so a run that goes on from a checkpoint repeats one
@@ -142,7 +142,7 @@ class Trainer:
         weight = self.entropy_weight(iteration)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(generator.theta)
-            choices, log_prob, entropy = generator.sampled(mix, tf.stack([self.seed, iteration]))
+            choices, log_prob, entropy = generator.draw_and_score(mix, tf.stack([self.seed, iteration]))
             with tape.stop_recording():
                 aimed = interpolation.inside(mix, generator.settings.aim) if generator.settings.aim else mix
                 rewards = tf.reshape(self._reward(choices, aimed), [self.budgets, samples])
@@ -243,7 +243,7 @@ def train(
       FloatingPointError: reward or parameters became NaN; names the iteration.
       UserError: the folder holds a checkpoint of another run.
     """
-    trainer = Trainer(generator_lib.Generator(space, settings, budgets_ms, seed=seed), rewards, seed)
+    trainer = PolicyGradient(generator_lib.Generator(space, settings, budgets_ms, seed=seed), rewards, seed)
     path = None if checkpoint_folder is None else pathlib.Path(checkpoint_folder) / CHECKPOINT
     if path is not None and path.exists():
         trainer.restore(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import signal
 import subprocess
@@ -37,12 +36,7 @@ def command(text: str, space: space_lib.SearchSpace, timeout_s: float) -> Measur
         asked = [str(arch) for arch in space.decode(choices)]
         answer = _run(text, "".join(f"{arch}\n" for arch in asked), timeout_s)
         source = f"answer of '{text}'"
-        reader = csv.DictReader(answer.splitlines())
-        missing = [column for column in records_lib.COLUMNS if column not in (reader.fieldnames or ())]
-        if missing:
-            found = ",".join(reader.fieldnames or ("nothing",))[:100]
-            raise errors.UserError(f"{source}: expected a CSV with columns arch,top1,latency_ms, found {found}")
-        rows = [tuple(row[column] for column in records_lib.COLUMNS) for row in reader]
+        rows = records_lib.csv_rows(answer, source)
         measured = records_lib.from_rows(rows, space, source)
         place = {row.tobytes(): number for number, row in enumerate(measured.choices)}
         order = [place.get(row.tobytes()) for row in space.canonical(choices)]
@@ -89,21 +83,21 @@ def choose(
     """Architectures worth measuring: int32 ``[<= count, tokens]``, none of them in the records.
 
     Every member of the ensemble takes part on its own: an evolution from the generator's samples, random records and
-    the best of the records finds what it holds to be the best within each budget. The members of `predictor.corrected`
+    the best of the records finds what it holds to be the best within each budget. The members of `predictor.correct`
     agree where much was measured, and differ where it pays to look.
 
     Args:
       generator: None leaves its samples out.
       predictors: corrected by what was measured before.
       budgets_ms: each gets an equal share of `count`.
-      generations, mutation: of the evolution; see `search.climbed`.
+      generations, mutation: of the evolution; see `search.climb`.
     """
     rng = np.random.default_rng([seed, 4])
     drawn = generator.sample(budgets_ms, DRAWN, seed)[0] if generator else []
     start = [*drawn, records.choices[rng.permutation(len(records))[:DRAWN]]]
     start += [best_measured(records, budget_ms, BEST).choices for budget_ms in budgets_ms]
     start = np.unique(np.concatenate(start), axis=0)
-    met, values, latency_ms = search.climbed(
+    met, values, latency_ms = search.climb(
         predictors.members, predictors, start, budgets_ms, generations, rng, mutation
     )
     share, left = -(-count // len(budgets_ms)), np.flatnonzero(records.lacks(met))
@@ -128,7 +122,7 @@ def best_measured(records: records_lib.Records, budget_ms: float, count: int) ->
     return records[inside[np.argsort(-records.top1[inside], kind="stable")[:count]]]
 
 
-def recorded(records: records_lib.Records, budgets_ms: Iterable[float], count: int) -> list[candidates.Candidates]:
+def from_records(records: records_lib.Records, budgets_ms: Iterable[float], count: int) -> list[candidates.Candidates]:
     """The best `count` records within each budget as candidates; the fastest one alone where none keeps it."""
     found = []
     for budget_ms in budgets_ms:
@@ -139,7 +133,7 @@ def recorded(records: records_lib.Records, budgets_ms: Iterable[float], count: i
     return found
 
 
-def confirmed(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:
+def confirm(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:
     """Candidates with the best measured architecture of each budget in front, or second where the first is predicted
     to be better: for a budget that no measurement was aimed at it often is.
     """

@@ -1,4 +1,4 @@
-"""Architectures as 0/1 features inside a TensorFlow graph, equal to `SearchSpace.one_hot` and `layer_one_hot`."""
+"""Architectures as 0/1 features inside a TensorFlow graph: `SearchSpace.one_hot` and `layer_one_hot` there."""
 
 from __future__ import annotations
 
@@ -11,43 +11,35 @@ from pnag_tf.space import space as space_lib
 class Encoder:
     """Encodes canonical choices, in a handful of graph operations whatever the space.
 
+    Which column tells of what is the space's business.
+
     Attributes:
       space: the search space.
       one_hot_size: width of `one_hot`.
-      joint_size: width of `joint`.
     """
 
     def __init__(self, space: space_lib.SearchSpace):
         self.space = space
-        sizes = space.token_sizes
-        self.one_hot_size = int(sizes.sum())
-        self._token = np.repeat(np.arange(space.tokens), sizes)
-        self._option = np.concatenate([np.arange(size) for size in sizes]).astype(np.int32)
-        pairs = len(space.ratios) * len(space.kernels)
-        self.joint_size = space.layers * pairs
-        self._layer = np.repeat(np.arange(space.layers), pairs)
-        self._pair = np.tile(np.arange(pairs), space.layers).astype(np.int32)
-
-    def layer_active(self, choices: tf.Tensor) -> tf.Tensor:
-        """bool ``[n, layers]``: which layer slots are part of the network."""
-        depth = tf.gather(tf.constant(self.space.depths), tf.gather(choices, self.space.depth_columns, axis=1))
-        active = tf.range(self.space.max_depth) < depth[:, :, None]
-        return tf.reshape(active, [-1, self.space.layers])
+        self.one_hot_size = len(space.one_hot_columns[0])
 
     def active(self, choices: tf.Tensor) -> tf.Tensor:
         """bool ``[n, tokens]``: which tokens say something about the network."""
-        layers = tf.reshape(self.layer_active(choices), [-1, self.space.units, self.space.max_depth])
-        pairs = tf.repeat(layers, 2, axis=2)
-        return tf.reshape(tf.concat([tf.ones_like(pairs[:, :, :1]), pairs], 2), [-1, self.space.tokens])
+        depths = tf.gather(tf.constant(self.space.depths), tf.gather(choices, self.space.depth_columns, axis=1))
+        depths = tf.repeat(depths, self.space.tokens // self.space.units, axis=1)
+        return tf.constant(self.space.token_layers, tf.int32) < depths
 
     def one_hot(self, choices: tf.Tensor) -> tf.Tensor:
         """float32 ``[n, one_hot_size]``: each active token one-hot, inactive ones all zero."""
-        marked = tf.where(self.active(choices), choices, -1)
-        return tf.cast(tf.gather(marked, self._token, axis=1) == self._option, tf.float32)
+        return _equal(tf.where(self.active(choices), choices, -1), *self.space.one_hot_columns)
 
-    def joint(self, choices: tf.Tensor) -> tf.Tensor:
-        """float32 ``[n, joint_size]``: each active layer's (ratio, kernel) jointly."""
-        ratio = tf.gather(choices, self.space.ratio_columns.ravel(), axis=1)
-        kernel = tf.gather(choices, self.space.kernel_columns.ravel(), axis=1)
-        marked = tf.where(self.layer_active(choices), ratio * len(self.space.kernels) + kernel, -1)
-        return tf.cast(tf.gather(marked, self._layer, axis=1) == self._pair, tf.float32)
+    def layer_one_hot(self, choices: tf.Tensor) -> tf.Tensor:
+        """float32 ``[n, layers * len(ratios) * len(kernels)]``: each active layer's (ratio, kernel) jointly."""
+        ratios, kernels = self.space.ratio_columns.ravel(), self.space.kernel_columns.ravel()
+        joint = tf.gather(choices, ratios, axis=1) * len(self.space.kernels) + tf.gather(choices, kernels, axis=1)
+        active = tf.gather(self.active(choices), ratios, axis=1)
+        return _equal(tf.where(active, joint, -1), *self.space.layer_one_hot_columns)
+
+
+def _equal(values: tf.Tensor, columns: np.ndarray, expected: np.ndarray) -> tf.Tensor:
+    """1.0 where a column of ``values`` holds what is expected of it, else 0.0."""
+    return tf.cast(tf.gather(values, columns, axis=1) == expected.astype(np.int32), tf.float32)

@@ -121,6 +121,25 @@ class SearchSpace:
         sizes = {"depth": len(self.depths), "ratio": len(self.ratios), "kernel": len(self.kernels)}
         return np.array([sizes[kind] for kind in self.token_kinds])
 
+    @functools.cached_property
+    def token_layers(self) -> np.ndarray:
+        """int ``[tokens]``: the layer of its unit that a token is about; −1 for a depth, which is always there."""
+        layers = np.full(self.tokens, -1)
+        layers[self.ratio_columns] = layers[self.kernel_columns] = np.arange(self.max_depth)
+        return layers
+
+    @functools.cached_property
+    def one_hot_columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """(token, option) that each column of `one_hot` tells of, int ``[sum(token_sizes)]`` both."""
+        options = np.concatenate([np.arange(size) for size in self.token_sizes])
+        return np.repeat(np.arange(self.tokens), self.token_sizes), options
+
+    @functools.cached_property
+    def layer_one_hot_columns(self) -> tuple[np.ndarray, np.ndarray]:
+        """(layer slot, ratio and kernel as one number) that each column of `layer_one_hot` tells of, int both."""
+        pairs = len(self.ratios) * len(self.kernels)
+        return np.divmod(np.arange(self.layers * pairs), pairs)
+
     # ---- choices ------------------------------------------------------------------------------------------------
 
     def depth_values(self, choices: np.ndarray) -> np.ndarray:
@@ -129,16 +148,12 @@ class SearchSpace:
 
     def layer_active(self, choices: np.ndarray) -> np.ndarray:
         """bool ``[n, units, max_depth]``: which layer slots are part of the network."""
-        return np.arange(self.max_depth) < self.depth_values(choices)[..., None]
+        return self.active(choices)[..., self.ratio_columns]
 
     def active(self, choices: np.ndarray) -> np.ndarray:
         """bool ``[n, tokens]``: which tokens say something about the network."""
-        choices = np.asarray(choices)
-        mask = np.ones(choices.shape, bool)
-        layers = self.layer_active(choices)
-        mask[..., self.ratio_columns] = layers
-        mask[..., self.kernel_columns] = layers
-        return mask
+        depths = self.depth_values(choices)
+        return self.token_layers < np.repeat(depths, self.tokens // self.units, axis=-1)
 
     def canonical(self, choices: np.ndarray) -> np.ndarray:
         """The same networks with 0 in every token beyond the depth: int32 ``[n, tokens]``."""
@@ -186,10 +201,10 @@ class SearchSpace:
             for slot, value in enumerate(values):
                 unit, layer = divmod(slot, self.max_depth)
                 if arch.depths[unit] not in self.depths:
-                    raise ValueError(f"depth {arch.depths[unit]} in unit {unit}; choose from {_listed(self.depths)}")
+                    raise ValueError(f"depth {arch.depths[unit]} in unit {unit}; choose from {_join(self.depths)}")
                 inside = layer < arch.depths[unit]
                 if value not in (options if inside else (0,)):
-                    expected = f"choose from {_listed(options)}" if inside else "expected 0 beyond the depth"
+                    expected = f"choose from {_join(options)}" if inside else "expected 0 beyond the depth"
                     raise ValueError(f"{name} {value} in layer {slot}; {expected}")
 
     def encode(self, architectures: Iterable[Architecture | str]) -> np.ndarray:
@@ -228,11 +243,10 @@ class SearchSpace:
     def one_hot(self, choices: np.ndarray) -> np.ndarray:
         """float32 ``[n, sum(token_sizes)]``: each active token one-hot, inactive ones all zero."""
         choices = np.atleast_2d(choices)
-        starts = np.concatenate([[0], np.cumsum(self.token_sizes)[:-1]])
-        features = np.zeros((len(choices), int(self.token_sizes.sum())), np.float32)
-        rows, columns = np.nonzero(self.active(choices))
-        features[rows, starts[columns] + choices[rows, columns]] = 1.0
-        return features
+        tokens, options = self.one_hot_columns
+        marked = np.where(self.active(choices), choices, -1)
+        # Indexed, it would come in another memory order, by which products of matrices round.
+        return (np.take(marked, tokens, 1) == options).astype(np.float32)
 
     def layer_one_hot(self, choices: np.ndarray) -> np.ndarray:
         """float32 ``[n, layers * len(ratios) * len(kernels)]``: each active layer's (ratio, kernel) jointly.
@@ -240,13 +254,11 @@ class SearchSpace:
         A cost that is a sum over layers, such as latency on most devices, is linear in these features.
         """
         choices = np.atleast_2d(choices)
-        options = len(self.ratios) * len(self.kernels)
+        layers, pairs = self.layer_one_hot_columns
         joint = choices[:, self.ratio_columns] * len(self.kernels) + choices[:, self.kernel_columns]
-        features = np.zeros((len(choices), self.layers, options), np.float32)
-        rows, slots = np.nonzero(self.layer_active(choices).reshape(len(choices), -1))
-        features[rows, slots, joint.reshape(len(choices), -1)[rows, slots]] = 1.0
-        return features.reshape(len(choices), -1)
+        marked = np.where(self.layer_active(choices), joint, -1).reshape(len(choices), -1)
+        return (np.take(marked, layers, 1) == pairs).astype(np.float32)
 
 
-def _listed(options: Sequence[int]) -> str:
+def _join(options: Sequence[int]) -> str:
     return ", ".join(map(str, options))

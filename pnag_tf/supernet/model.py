@@ -17,6 +17,7 @@ import tensorflow as tf
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import elastic
+from pnag_tf.util import frozen
 
 BATCH_NORM_MOMENTUM = 0.9  # of the moving statistics, once-for-all's 0.1 the other way round
 
@@ -97,11 +98,8 @@ class Supernet(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        tuples = {
-            name: {k: tuple(v) if isinstance(v, list) else v for k, v in config.pop(name).items()}
-            for name in ("space", "backbone")
-        }
-        return cls(space_lib.SearchSpace(**tuples["space"]), backbone_lib.Backbone(**tuples["backbone"]), **config)
+        space = frozen.restore(space_lib.SearchSpace, config.pop("space"))
+        return cls(space, frozen.restore(backbone_lib.Backbone, config.pop("backbone")), **config)
 
     def call(self, inputs, training=False):
         """Logits [b, classes]; with training=True by the batch's statistics, which also enter the moving ones."""

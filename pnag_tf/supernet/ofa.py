@@ -20,7 +20,7 @@ import numpy as np
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import model as supernet_lib
-from pnag_tf.util import errors
+from pnag_tf.util import errors, frozen
 
 STATISTICS = ("running_mean", "running_var")
 UNUSED = "num_batches_tracked"  # PyTorch's count of training steps, beside each batch norm
@@ -255,11 +255,8 @@ def describe(path: str | os.PathLike) -> tuple[space_lib.SearchSpace, backbone_l
         raise errors.UserError(f"{path}: expected a saved supernet (.keras), found another kind of file") from None
     if saved.get("registered_name") != keras.saving.get_registered_name(supernet_lib.Supernet):
         raise errors.UserError(f"{path}: expected a saved supernet, found a {saved.get('class_name')} model")
-    space, backbone = (
-        {key: tuple(value) if isinstance(value, list) else value for key, value in saved["config"][part].items()}
-        for part in ("space", "backbone")
-    )
-    return space_lib.SearchSpace(**space), backbone_lib.Backbone(**backbone)
+    space = frozen.restore(space_lib.SearchSpace, saved["config"]["space"])
+    return space, frozen.restore(backbone_lib.Backbone, saved["config"]["backbone"])
 
 
 def load(path: str | os.PathLike) -> supernet_lib.Supernet:

@@ -75,12 +75,7 @@ def kt_random(space, predictors, budgets_ms, rng, config: config_lib.Config) -> 
 
 
 def kt_bayesian(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
-    """KerasTuner's Bayesian optimisation for each budget, after random trials, by its default three a token.
-
-    Raises:
-      UserError: the extra 'tune' is not installed.
-    """
-    trials.require("sklearn", "scipy")
+    """KerasTuner's Bayesian optimisation for each budget, after random trials, by its default three a token."""
 
     def oracle(objective, hyperparameters, seed):
         random = 3 * space.tokens
@@ -108,5 +103,5 @@ def _per_budget(space, predictors, budgets_ms, rng, make_oracle) -> list[candida
         with tempfile.TemporaryDirectory() as folder:
             trials.Tuner(oracle, directory=folder, project_name="search").run(score)
         oracle.trials.clear()  # KerasTuner keeps each oracle as long as the process lives
-        found.append(candidates.ranked(predictors, budget_ms, np.stack(tried)))
+        found.append(candidates.rank(predictors, budget_ms, np.stack(tried)))
     return found

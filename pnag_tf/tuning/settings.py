@@ -46,10 +46,8 @@ def tune(
       What ``best.json`` holds: ``{"evaluator": {setting: value}, "generator": {setting: value}}``, see `tuned`.
 
     Raises:
-      UserError: the extra 'tune' is not installed, no held-out record keeps a budget, or the trials in the folder
-        cannot be read.
+      UserError: no held-out record keeps a budget, or the trials in the folder cannot be read.
     """
-    trials.require("sklearn", "scipy")
     folder, space = pathlib.Path(folder), records.space
     budgets_ms = search.training_budgets(records, config.generator)
 
@@ -142,7 +140,7 @@ def _vary(
       worst: the objective of settings under which the training diverges.
     """
     hyperparameters = keras_tuner.HyperParameters()
-    _suggested(settings, names, hyperparameters)
+    _suggest(settings, names, hyperparameters)
     objective = keras_tuner.Objective("objective", "max")
     # A third of the trials is random; the first one is the recipe, so that the best is never worse.
     oracle = trials.Bayesian(
@@ -150,11 +148,11 @@ def _vary(
     )
     tuner = trials.Tuner(oracle, directory=folder.parent, project_name=folder.name)
 
-    def measured(hp):
+    def measure(hp):
         start = time.perf_counter()
         try:
             with trials.no_warnings():
-                value = score(_suggested(settings, names, hp))
+                value = score(_suggest(settings, names, hp))
         except FloatingPointError:
             value = worst
         bar.update()
@@ -164,19 +162,19 @@ def _vary(
     with tqdm.tqdm(
         total=count, initial=done, desc=f"tune {folder.name}", unit="trial", disable=not progress or done >= count
     ) as bar:
-        tuner.run(measured)
+        tuner.run(measure)
     rows = []
     for number, trial in enumerate(oracle.trials.values()):
         seconds = trial.metrics.get_last_value("seconds")
         rows.append(
             {"part": folder.name, "trial": number, "objective": f"{trial.score:.6g}", "seconds": f"{seconds:.1f}"}
-            | _values(_suggested(settings, names, trial.hyperparameters), names)
+            | _values(_suggest(settings, names, trial.hyperparameters), names)
         )
     best = oracle.get_best_trials(1)[0].hyperparameters
-    return _suggested(settings, names, best), rows
+    return _suggest(settings, names, best), rows
 
 
-def _suggested(settings, names: dict[str, int], hp: keras_tuner.HyperParameters):
+def _suggest(settings, names: dict[str, int], hp: keras_tuner.HyperParameters):
     """Declares the ranges around settings as hyperparameters and reads a trial's settings."""
     found = {}
     for name, factor in names.items():

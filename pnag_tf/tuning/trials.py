@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib.util
 import io
 import os
 import pathlib
@@ -13,11 +11,11 @@ from collections.abc import Callable, Iterator
 
 import keras_tuner
 import numpy as np
+import threadpoolctl
 from absl import logging
+from sklearn import gaussian_process
 
 from pnag_tf.util import errors
-
-EXTRAS = {"sklearn": "scikit-learn", "scipy": "scipy"}  # module -> package
 
 # hyperparameters of a trial -> its objective, the larger the better, or a dict with it and other figures
 Score = Callable[[keras_tuner.HyperParameters], float | dict[str, float]]
@@ -53,8 +51,7 @@ class Tuner(keras_tuner.Tuner):
             except keras_tuner.errors.FatalError as error:
                 raise error.__cause__ or error from None
 
-    def run_trial(self, trial, score: Score, **kwargs):
-        del kwargs
+    def run_trial(self, trial, score: Score, **_):
         try:
             return score(trial.hyperparameters)
         except Exception as error:  # KerasTuner would note a failed trial and go on
@@ -73,51 +70,44 @@ class Bayesian(keras_tuner.oracles.BayesianOptimizationOracle):
         self.defaults_first = defaults_first
 
     def populate_space(self, trial_id: str) -> dict:
-        import threadpoolctl  # comes with scikit-learn
-
         if self.defaults_first and not self.trials:
             return {"status": "RUNNING", "values": {hp.name: hp.default for hp in self.hyperparameters.space}}
-        self.gpr = process()(self.alpha, self.seed)
+        self.gpr = Process(self.alpha, self.seed)
         # Where the search for the next point starts depends on the trial, not on the trials before it.
         self._random_state = np.random.RandomState([self.seed, int(trial_id)])
         with threadpoolctl.threadpool_limits(1):  # the matrices are small: threads only wait for each other
             return super().populate_space(trial_id)
 
 
-@functools.cache
-def process() -> type:
-    """KerasTuner's Gaussian process as a class (alpha, seed), whose prediction takes a sixth of the time.
+class Process(gaussian_process.GaussianProcessRegressor):
+    """KerasTuner's Gaussian process, whose prediction takes a sixth of the time.
 
     The next point is found by finite differences: forty thousand predictions of one point each for a trial on the
     paper's space, in which scikit-learn mostly checks its arguments.
     """
-    from sklearn import gaussian_process
 
-    class Process(gaussian_process.GaussianProcessRegressor):
-        def __init__(self, alpha, random_state):
-            kernel = gaussian_process.kernels.Matern(nu=2.5)
-            super().__init__(kernel, alpha=alpha, n_restarts_optimizer=20, random_state=random_state)
+    def __init__(self, alpha, random_state):
+        kernel = gaussian_process.kernels.Matern(nu=2.5)
+        super().__init__(kernel, alpha=alpha, n_restarts_optimizer=20, random_state=random_state)
 
-        def fit(self, x, y):
-            self._shift, self._scale = y.mean(), y.std() or 1.0
-            super().fit(x, (y - self._shift) / self._scale)
-            self._unit = 5**0.5 / self.kernel_.length_scale
-            self._points = x * self._unit
-            self._squares = np.sum(self._points**2, 1)
-            self._inverse = np.linalg.inv(self.L_)
-            return self
+    def fit(self, x, y):
+        self._shift, self._scale = y.mean(), y.std() or 1.0
+        super().fit(x, (y - self._shift) / self._scale)
+        self._unit = 5**0.5 / self.kernel_.length_scale
+        self._points = x * self._unit
+        self._squares = np.sum(self._points**2, 1)
+        self._inverse = np.linalg.inv(self.L_)
+        return self
 
-        def predict(self, x, return_std=True):
-            """(mean [1], standard deviation [1]) of one point [1, hyperparameters]."""
-            point = x[0] * self._unit
-            square = np.maximum(self._squares - 2 * (self._points @ point) + point @ point, 0)
-            distance = np.sqrt(square)
-            near = (1 + distance + square / 3) * np.exp(-distance)
-            known = self._inverse @ near
-            deviation = max(1 - known @ known, 0) ** 0.5
-            return self._shift + self._scale * np.array([near @ self.alpha_]), self._scale * np.array([deviation])
-
-    return Process
+    def predict(self, x, return_std=True):
+        """(mean [1], standard deviation [1]) of one point [1, hyperparameters]."""
+        point = x[0] * self._unit
+        square = np.maximum(self._squares - 2 * (self._points @ point) + point @ point, 0)
+        distance = np.sqrt(square)
+        near = (1 + distance + square / 3) * np.exp(-distance)
+        known = self._inverse @ near
+        deviation = max(1 - known @ known, 0) ** 0.5
+        return self._shift + self._scale * np.array([near @ self.alpha_]), self._scale * np.array([deviation])
 
 
 @contextlib.contextmanager
@@ -129,10 +119,3 @@ def no_warnings() -> Iterator[None]:
         yield
     finally:
         logging.set_verbosity(before)
-
-
-def require(*modules: str) -> None:
-    """Raises UserError unless these packages of the extra 'tune' are installed."""
-    missing = [EXTRAS[module] for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise errors.UserError(f"KerasTuner needs {' and '.join(missing)}: pip install -e '.[tune]'")

@@ -26,14 +26,20 @@ def digest(identity: object) -> str:
     return hashlib.sha256(repr(identity).encode()).hexdigest()[:16]
 
 
+def unfinished(path: str | os.PathLike) -> pathlib.Path:
+    """A name beside `path` that no other process has, to write to and then rename; hidden, with the same suffixes."""
+    path = pathlib.Path(path)
+    # The suffixes stay last: Keras and matplotlib choose the format by them.
+    # Process ids are the same in two containers that share a folder.
+    return path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a name beside `path` to write to; renames it to `path` when the block ends well, else removes it."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffixes stay last: Keras and matplotlib choose the format by them.
-    # Process ids are the same in two containers that share a folder.
-    beside = path.with_name(f".{uuid.uuid4().hex}.{path.name}")
+    beside = unfinished(path)
     try:
         yield beside
         os.replace(beside, path)
@@ -42,7 +48,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def is_temporary(path: pathlib.Path) -> bool:
-    """Whether this is a file that `replacing` has not renamed yet."""
+    """Whether this is what `unfinished` names."""
     return _TEMPORARY.fullmatch(path.name) is not None
 
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 
-from absl import flags
+from absl import app, flags
 
 
 @contextlib.contextmanager
@@ -43,6 +43,19 @@ def fail(error: object, who: str = "error") -> int:
     """Prints what is wrong in one line on stderr; returns the exit code for what a user can mend."""
     print(f"{who}: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
+
+
+def run(main: Callable[[list[str]], int], module: str) -> None:
+    """Runs a command line with `absl.app`, the same whether ``python -m`` or a console script has started it.
+
+    Args:
+      module: `__name__` of the module that defines the flags; ``--help`` shows them, and its docstring.
+    """
+    # absl looks for both in the program, and a console script is another program.
+    for flag in flags.FLAGS.get_key_flags_for_module(module):
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)
+    sys.modules["__main__"].__doc__ = sys.modules[module].__doc__
+    app.run(main, flags_parser=flags_parser())
 
 
 def flags_parser(who: str = "error") -> Callable[[list[str]], list[str]]:

@@ -42,8 +42,8 @@ class Stage:
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
-    """A whole network: 3x3 convolution at stride 2, stages, 1x1 convolution, pooling, classifier.
+class Design:
+    """What a whole network is made of: 3x3 convolution at stride 2, stages, 1x1 convolution, pooling, classifier.
 
     Attributes:
       stem: channels behind the first convolution.
@@ -62,7 +62,7 @@ class Network:
     symmetric: bool = True
 
 
-def build(network: Network, name: str, classes: int, resolution: int) -> keras.Model:
+def build(network: Design, name: str, classes: int, resolution: int) -> keras.Model:
     """The network, freshly initialised: images float32 [n, r, r, 3] -> logits [n, classes]."""
     settings = {"epsilon": network.epsilon, "symmetric": network.symmetric}
     images = keras.Input((resolution, resolution, 3), name="images")

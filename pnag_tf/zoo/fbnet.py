@@ -10,7 +10,7 @@ from pnag_tf.zoo.entry import Entry
 
 DEFINITION = "github.com/facebookresearch/mobile-vision, mobile_cv/arch/fbnet_v2/fbnet_modeldef_cls_fbnet.py"
 
-FBNET_A = bottlenecks.Network(
+FBNET_A = bottlenecks.Design(
     stem=16,
     stages=(
         Stage(24, 2, (Layer(3, 3), Layer(3, 1))),
@@ -24,7 +24,7 @@ FBNET_A = bottlenecks.Network(
     activation="relu",
     epsilon=1e-5,
 )
-FBNET_C = bottlenecks.Network(
+FBNET_C = bottlenecks.Design(
     stem=16,
     stages=(
         Stage(16, 1, (Layer(3, 1),)),

@@ -23,12 +23,12 @@ STAGES = (
 )
 
 
-def network(width_multiplier: float) -> bottlenecks.Network:
+def network(width_multiplier: float) -> bottlenecks.Design:
     """The multiplier widens everything but the head, as in the definition."""
     stages = tuple(
         dataclasses.replace(stage, channels=make_divisible(stage.channels * width_multiplier)) for stage in STAGES
     )
-    return bottlenecks.Network(make_divisible(32 * width_multiplier), stages, 1280, "relu", 1e-3, symmetric=False)
+    return bottlenecks.Design(make_divisible(32 * width_multiplier), stages, 1280, "relu", 1e-3, symmetric=False)
 
 
 ENTRIES = {

@@ -10,7 +10,7 @@ from pnag_tf.zoo.entry import Entry
 
 DEFINITION = "github.com/han-cai/files, proxylessnas/proxyless_{}.config"
 
-CPU = bottlenecks.Network(
+CPU = bottlenecks.Design(
     stem=40,
     stages=(
         Stage(24, 1, (Layer(3, 1),)),
@@ -25,7 +25,7 @@ CPU = bottlenecks.Network(
     activation="relu6",
     epsilon=1e-3,
 )
-GPU = bottlenecks.Network(
+GPU = bottlenecks.Design(
     stem=40,
     stages=(
         Stage(24, 1, (Layer(3, 1),)),
@@ -40,7 +40,7 @@ GPU = bottlenecks.Network(
     activation="relu6",
     epsilon=1e-3,
 )
-MOBILE = bottlenecks.Network(
+MOBILE = bottlenecks.Design(
     stem=32,
     stages=(
         Stage(16, 1, (Layer(3, 1),)),

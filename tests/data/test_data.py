@@ -1,6 +1,7 @@
 """The data pipelines, on IDX files, image folders and a TFDS stand-in that the tests write themselves."""
 
 import gzip
+import os
 import pathlib
 import types
 
@@ -401,6 +402,15 @@ def test_dataset_of_tfds(tmp_path, monkeypatch, shape):
     assert images.shape == (8, 24, 24, 3) and np.isfinite(images).all()
     subset = data.load(with_(settings, class_subset=2), 12, seed=0).info
     assert (subset.classes, subset.train_images, subset.test_images) == (2, 16, 4)
+
+
+def test_images_are_written_out_beside_those_of_a_killed_process_with_the_same_id(tmp_path, monkeypatch):
+    """As in two containers that share a folder: what the other process left, or is writing, is not in the way."""
+    stand_in(tmp_path, (None, None, 3), monkeypatch)
+    target = tmp_path / "images" / "train"
+    (target.with_name(f".train.{os.getpid()}") / "a").mkdir(parents=True)
+    catalog.write_out(catalog.library().builder("tinyset", ""), "train", {0: "a", 1: "b"}, target)
+    assert [len(list((target / name).iterdir())) for name in "ab"] == [10, 10]
 
 
 @pytest.mark.parametrize("source", ["fashion", "pictures"])

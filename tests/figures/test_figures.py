@@ -11,7 +11,6 @@ from matplotlib import text as text_lib
 from pnag_tf import figures
 from pnag_tf.figures import style
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors, files
 
 ARCH = "2,3:3,5,0,7,3,5:6,3,0,4,4,6"  # two units, three slots each
 EVALUATOR = [{"epoch": n, "loss": 1 / n, "tau": 0.1 * n if n % 2 else float("nan")} for n in range(1, 6)]
@@ -314,69 +313,3 @@ def test_saved_files_repeat_and_settings_of_the_process_stay(tmp_path):
     with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "xtick.labelsize": 20}):
         figures.save(FIGURES["frontier_one"](), tmp_path / "third")
     assert (tmp_path / "third.svg").read_bytes() == (tmp_path / "first/frontier_0.119.svg").read_bytes()
-
-
-# ---- runs -----------------------------------------------------------------------------------------------------------
-
-
-def write(path, rows):
-    files.write_csv(path, rows, rows[0])
-
-
-def test_a_run_is_drawn_from_its_files(tmp_path):
-    write(tmp_path / "evaluator/history.csv", EVALUATOR)
-    write(tmp_path / "eval/samples.csv", sampled(25, [24.0, 26.0]))
-    write(tmp_path / "eval/pnag.csv", [row("pnag", 25, 0.8, 24, validation_top1=0.7, test_top1=0.7, latency_ms=24.5)])
-    write(tmp_path / "eval/evo.csv", [row("evo", 25, 0.8, 24)])
-    write(tmp_path / "eval/notes.csv", [{"what": "of no method"}])
-    write(tmp_path / "records.csv", [{"arch": ARCH, "top1": 0.6, "latency_ms": 22}])
-    networks = [{"arch": ARCH, "predicted_ms": 20.0, "measured_ms": 21.0}]
-    files.write_json(tmp_path / "latency_table.json", {"device": "a phone", "calibration": networks, "check": networks})
-    names = [
-        "convergence",
-        "latency_histograms",
-        "frontier",
-        "architectures_pnag",
-        "architectures_evo",
-        "latency_agreement",
-    ]
-    written = figures.draw_run(tmp_path)
-    assert [path.name for path in written] == [name + suffix for name in names for suffix in (".png", ".svg")]
-    assert sorted(written) == sorted((tmp_path / "figures").iterdir())
-
-
-def test_a_run_without_anything_names_what_is_missing(tmp_path):
-    write(tmp_path / "generator/history.csv", [{"iteration": 1, "reward": "nan", "entropy": ""}])
-    with pytest.raises(errors.UserError, match=r"evaluator/history.csv.*eval/samples.csv.*latency_table.json"):
-        figures.draw_run(tmp_path)
-    assert not (tmp_path / "figures").exists()
-
-
-@pytest.mark.parametrize(
-    "name, text, message",
-    [
-        ("evaluator/history.csv", "epoch\n1\n", "column loss, found epoch"),
-        (
-            "generator/history.csv",
-            "iteration,reward,entropy\n1,high,2\n",
-            "row 1: expected a number in reward, found 'high'",
-        ),
-        ("eval/samples.csv", "", "column method, found nothing"),
-        ("eval/pnag.csv", "method,budget_ms,arch,predicted_top1,predicted_latency_ms\npnag,25,1:3,0.5,24\n", "2 parts"),
-        ("eval/pnag.csv", "method,budget_ms,arch,predicted_top1,predicted_latency_ms\npnag,25,2:3:6,0.5,24\n", "slots"),
-        ("latency_table.json", '{"device": "a phone"}', "expected a latency table"),
-    ],
-)
-def test_a_broken_file_is_named(tmp_path, name, text, message):
-    (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text(text)
-    with pytest.raises(errors.UserError, match=message) as error:
-        figures.draw_run(tmp_path)
-    assert str(tmp_path / name) in str(error.value)
-
-
-def test_methods_of_different_spaces_are_told(tmp_path):
-    write(tmp_path / "eval/evo.csv", [row("evo", 25, 0.8, 24)])
-    write(tmp_path / "eval/pnag.csv", [row("pnag", 25, 0.8, 24) | {"arch": "1:3:6"}])
-    with pytest.raises(errors.UserError, match="one space"):
-        figures.draw_run(tmp_path)

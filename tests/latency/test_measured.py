@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from pnag_tf import config as config_lib
-from pnag_tf import main, presets
+from pnag_tf import presets
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import measured
+from pnag_tf.run import context, measure
 from pnag_tf.util import errors, files
 
 
@@ -88,7 +89,7 @@ def test_measurements_of_another_device_are_not_mixed_in(few, config, choices, t
 
 def test_records_with_measured_latency_need_no_supernet_for_them(few, config, tmp_path, monkeypatch):
     """A run with --latency=measured, killed while it measures: records.csv has the latencies of the device."""
-    run = main.stages.Run(
+    run = context.make(
         dataclasses.replace(
             config,
             latency=config_lib.Latency(source="measured"),
@@ -96,13 +97,13 @@ def test_records_with_measured_latency_need_no_supernet_for_them(few, config, tm
         ),
         tmp_path / "run",
     )
-    run.open()
     fake = Fake(dies_at_call=1)
-    run.__dict__ |= {"device": fake.device}
-    monkeypatch.setattr(run, "_judged", lambda choices: enumerate(np.linspace(0.5, 0.6, len(choices))))
+    run.resources.__dict__["device"] = fake.device
+    monkeypatch.setattr(measure, "_judge", lambda run, choices: enumerate(np.linspace(0.5, 0.6, len(choices))))
     with pytest.raises(KeyboardInterrupt):
-        run.records()
-    table = run.records()
+        measure.records(run)
+    measure.records(run)
+    table = measure.read_records(run)
     assert sum(len(call) for call in fake.calls) <= 8 + len(fake.calls)
     counts = {
         row["arch"]: float(row["latency_ms"]) for row in files.read_csv(tmp_path / "run/latencies.csv", ("arch",))

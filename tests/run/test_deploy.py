@@ -8,7 +8,7 @@ import pytest
 
 from pnag_tf import config, presets
 from pnag_tf.latency.device import Device, Latency
-from pnag_tf.run import deploy, deploying
+from pnag_tf.run import context, deploy, evaluate
 from pnag_tf.search import candidates
 from pnag_tf.supernet import subnet
 
@@ -67,9 +67,9 @@ def test_latencies_stay_as_measured_and_say_how_slow_the_reference_was():
     assert list(alone.columns()) == ["latency_ms", "latency_p5_ms", "latency_p95_ms"]
 
 
-def test_nothing_is_divided_on_a_phone():
-    run = deploying.Deploying(dataclasses.replace(presets.preset("tiny"), device="mobile"), None)
-    assert run._reference() is None
+def test_nothing_is_divided_on_a_phone(tmp_path):
+    run = context.make(dataclasses.replace(presets.preset("tiny"), device="mobile"), tmp_path)
+    assert evaluate.reference(run) is None
 
 
 @pytest.fixture
@@ -83,13 +83,13 @@ def chosen(space, monkeypatch):
     fake = types.SimpleNamespace(
         net=types.SimpleNamespace(space=space),
         statistics=lambda row: None,
-        accuracy=lambda row, batches, statistics: (0.5 + 0.1 * real_ms[np.asarray(row).tobytes()], 1.0),
+        accuracies=lambda rows, batches, statistics: [(0.5 + 0.1 * real_ms[row.tobytes()], 1.0) for row in rows],
     )
 
     def test(batch_size):
         raise AssertionError("test images are read before the choice is made")
 
-    splits = types.SimpleNamespace(validation=lambda batch_size, images: [], test=test)
+    splits = types.SimpleNamespace(validation=lambda batch_size, images, held_bytes: [], test=test)
 
     def choose(budgets_ms, known):
         proposals = [candidates.Candidates(ms, choices, np.array([0.5, 0.6]), np.ones(2)) for ms in budgets_ms]

@@ -11,9 +11,9 @@ from absl.testing import flagsaver
 from pnag_tf import config, data, main, presets
 from pnag_tf.latency import export
 from pnag_tf.latency.device import Device, Latency
-from pnag_tf.run import deploy, quantization
-from pnag_tf.run import stages as stages_lib
-from pnag_tf.search import candidates
+from pnag_tf.run import context, deploy, evaluate, learn, measure, quantization
+from pnag_tf.run import folder as folder_lib
+from pnag_tf.search import candidates, rounds
 from pnag_tf.supernet import subnet
 from pnag_tf.util import files
 
@@ -110,42 +110,28 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
     info = data.DatasetInfo("test", tuple("abcdefghij"), 1, 1, 60, 16, (0.5,), (0.5,))
     splits = types.SimpleNamespace(info=info, test=lambda batch_size: batches)
 
-    class Run(stages_lib.Run):
-        def active_rounds(self):
-            pass
-
-        def generator(self):
-            return None
-
-        def predictors(self):
-            return None
-
-        def _proposals(self, predictors, made):
-            return [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
-
-        def _write_samples(self, proposals, predictors, made):
-            pass
-
-        def records(self):
-            return None
-
-        def _finder(self, arch, own, predictors):
-            return "pnag"
-
-        device = DEVICE
-
-    monkeypatch.setattr(deploy, "choose", lambda *args: chosen)
-    monkeypatch.setattr(deploy, "reference", lambda *args: None)
-    monkeypatch.setattr("pnag_tf.search.rounds.confirmed", lambda proposals, records: proposals)
-    monkeypatch.setattr(Run, "latency_table", lambda self: None)
+    found = [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
+    for module, name, answer in (
+        (deploy, "choose", chosen),
+        (deploy, "reference", None),
+        (rounds, "confirm", found),
+        (measure, "read_latency_table", None),
+        (measure, "read_records", None),
+        (learn, "read_predictors", None),
+        (learn, "read_generator", None),
+        (evaluate, "_propose", found),
+        (evaluate, "_write_samples", None),
+        (evaluate, "_finder", "pnag"),
+    ):
+        monkeypatch.setattr(module, name, lambda *args, answer=answer: answer)
 
     def start(*kinds):
         settings = dataclasses.replace(
             presets.preset("tiny"), space=space, backbone=backbone, eval=config.Eval(quantize=kinds)
         )
-        run = Run(settings, tmp_path)
-        run.splits, run.subnets = splits, subnets
-        return run.eval()
+        made = context.make(settings, tmp_path)
+        made.resources.__dict__ |= {"splits": splits, "subnets": subnets, "device": DEVICE}
+        return evaluate.evaluate(made)
 
     return start
 
@@ -184,7 +170,7 @@ def test_float32_alone_measures_nothing_more_and_leaves_no_older_kind_behind(run
 
 def test_the_setting_is_free_to_change():
     kept = [
-        stages_lib.Run(dataclasses.replace(presets.preset("tiny"), eval=config.Eval(quantize=kinds)), None)._settings()
+        folder_lib.belonging(dataclasses.replace(presets.preset("tiny"), eval=config.Eval(quantize=kinds)), "", "")
         for kinds in ((), KINDS)
     ]
     assert kept[0] == kept[1]

@@ -11,7 +11,7 @@ import pytest
 from matplotlib import image
 
 from pnag_tf import presets
-from pnag_tf.run import compare, report
+from pnag_tf.run import compare, layout, report
 from pnag_tf.util import errors, files
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -53,7 +53,7 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(workdir):
-    return report.write(workdir).read_text()
+    return report.write(layout.Layout(workdir)).read_text()
 
 
 class _Tags(html.parser.HTMLParser):
@@ -109,9 +109,10 @@ def test_published_numbers_are_marked_in_the_comparison(page):
 
 
 def test_a_run_without_networks(tmp_path):
-    files.write_json(tmp_path / "config.json", {})
+    settings = dataclasses.asdict(presets.preset("tiny")) | {"records_file": "", "supernet_file": ""}
+    files.write_json(tmp_path / "config.json", settings)
     with pytest.raises(errors.UserError, match="expected eval/<method>.csv, found none"):
-        report.write(tmp_path)
+        report.write(layout.Layout(tmp_path))
 
 
 # ---- in a browser ----------------------------------------------------------------------------------------------------

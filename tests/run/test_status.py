@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pnag_tf import presets
-from pnag_tf.run import stages
+from pnag_tf.run import status
 from pnag_tf.util import errors, files
 
 
@@ -21,7 +21,7 @@ def run(tmp_path):
 
 
 def _states(run):
-    return {row["stage"]: row["state"] for row in stages.look(run)}
+    return {row["stage"]: row["state"] for row in status.look(run)}
 
 
 def test_a_run_that_has_only_begun(run):
@@ -39,7 +39,7 @@ def test_what_is_done_is_told_with_age_size_and_time(run):
     hour_ago = time.time() - 3 * 3600
     os.utime(run / "latency_table.json", (hour_ago, hour_ago))
     files.write_json(run / "seconds.json", {"supernet": 500.0, "eval/pnag": 3.0, "eval/evo": 4.0})
-    rows = {row["stage"]: row for row in stages.look(run)}
+    rows = {row["stage"]: row for row in status.look(run)}
     assert rows["supernet"] == {
         "stage": "supernet", "state": "done", "changed": "0 s ago", "size": "1.00 MB", "took": "8 min",
     }  # fmt: skip
@@ -66,4 +66,4 @@ def test_a_run_on_records_needs_no_images(run):
 
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(errors.UserError, match="expected the folder of a run, found no config.json"):
-        stages.look(tmp_path)
+        status.look(tmp_path)

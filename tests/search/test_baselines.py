@@ -96,7 +96,7 @@ def test_a_budget_that_one_network_keeps_ends(space, predictors):
 
 def test_nas_mo_is_trained_for_its_budget_and_refined(space, predictors, budgets_ms, monkeypatch):
     """Rewards are asked for at the budget itself, not at a part of it; the samples are refined as PNAG's are."""
-    make, refined, generations = reinforce.reward, search.refined, []
+    make, refined, generations = reinforce.reward, search.refine, []
 
     def at_the_budget(*args):
         rewards = make(*args)
@@ -108,7 +108,7 @@ def test_nas_mo_is_trained_for_its_budget_and_refined(space, predictors, budgets
         return checked
 
     monkeypatch.setattr(reinforce, "reward", at_the_budget)
-    monkeypatch.setattr(search, "refined", lambda *args: generations.append(args[2]) or refined(*args))
+    monkeypatch.setattr(search, "refine", lambda *args: generations.append(args[2]) or refined(*args))
     settings = dataclasses.replace(CONFIG.generator, iterations=10)
     whole = dataclasses.replace(CONFIG, generator=settings, eval=config.Eval(samples=50, refinement=3))
     found = baselines.nas_mo(space, predictors, budgets_ms[:1], np.random.default_rng(0), whole)

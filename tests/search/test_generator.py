@@ -62,7 +62,7 @@ def test_sampling_pass_scores_and_differentiates_as_log_prob_does(space, heads):
     found = random_generator(space, heads)
     mix = tf.constant(np.random.default_rng(0).dirichlet([1, 1], 40), tf.float32)
     with tf.GradientTape() as tape:
-        choices, log_prob, entropy = found.sampled(mix, tf.constant([0, 1]))
+        choices, log_prob, entropy = found.draw_and_score(mix, tf.constant([0, 1]))
         value = tf.reduce_sum(log_prob * np.linspace(-1, 2, 40, dtype=np.float32) + 0.3 * entropy)
     gradient = tape.gradient(value, found.theta)
     with tf.GradientTape() as tape:

@@ -18,7 +18,7 @@ def test_graph_features_equal_numpys(space):
     choices = space.sample(np.random.default_rng(0), 50)
     encoder = features.Encoder(space)
     assert (encoder.one_hot(choices).numpy() == space.one_hot(choices)).all()
-    assert (encoder.joint(choices).numpy() == space.layer_one_hot(choices)).all()
+    assert (encoder.layer_one_hot(choices).numpy() == space.layer_one_hot(choices)).all()
     assert (encoder.active(choices).numpy() == space.active(choices)).all()
 
 
@@ -105,7 +105,7 @@ def test_a_network_each_as_in_the_paper(space, table, truth, tmp_path):
     assert 0.95 < np.corrcoef(found.latency_ms(unseen), latency_ms)[0, 1] < 0.99999  # a ridge regression is exact
     assert found.report["latency_rmse_ms"] > 10 * predictor.train(table, SETTINGS, 0).report["latency_rmse_ms"]
     more = records.Records(space, unseen, *truth(unseen))
-    corrected = predictor.corrected(found, table.append(more))
+    corrected = predictor.correct(found, table.append(more))
     before, after = (np.abs(each.latency_ms(unseen) - latency_ms).mean() for each in (found, corrected))
     assert after < 0.9 * before
     for model in (found, corrected):
@@ -119,10 +119,10 @@ def test_records_that_a_blend_is_fitted_to_do_not_judge_it(space, table):
     """Each half of the held-out records is predicted by shares that the other half gives."""
     training, held_out = table.split(np.random.default_rng(0), 0.2)
     model = accuracy.fit(training, held_out, SETTINGS, 0)
-    judged = accuracy.of_held_out(model, held_out, SETTINGS)
+    judged = accuracy.predict_held_out(model, held_out, SETTINGS)
     flat = records.Records(space, held_out.choices, held_out.top1.copy(), held_out.latency_ms)
     flat.top1[0::2] = model.parts(space.one_hot(held_out.choices))[0][0::2]  # the first half leaves no correction
-    moved = accuracy.of_held_out(model, flat, SETTINGS)
+    moved = accuracy.predict_held_out(model, flat, SETTINGS)
     np.testing.assert_array_equal(moved[0::2], judged[0::2])
     assert np.abs(moved[1::2] - judged[1::2]).max() > 1e-4
 
@@ -153,7 +153,7 @@ def test_measuring_corrects_every_member(predictors, table, space, tmp_path):
     choices = np.unique(space.sample(rng, 300), axis=0)
     choices = rng.permutation(choices[[row.tobytes() not in known for row in choices]])
     seen, unseen = measured(choices[::2]), measured(choices[1::2])
-    corrected = predictor.corrected(predictors, table.append(seen))
+    corrected = predictor.correct(predictors, table.append(seen))
     members = corrected.members(seen.choices)
     assert members.shape == (len(seen), predictors.settings.members)
     assert np.abs(members - seen.top1[:, None]).max() < 2e-3
@@ -164,6 +164,6 @@ def test_measuring_corrects_every_member(predictors, table, space, tmp_path):
     corrected.save(tmp_path)
     again = predictor.load(tmp_path, space)
     np.testing.assert_array_equal(again.members(choices), corrected.members(choices))
-    more = predictor.corrected(again, table.append(seen).append(unseen))  # on the networks' errors, not on its own
+    more = predictor.correct(again, table.append(seen).append(unseen))  # on the networks' errors, not on its own
     assert np.abs(more.members(choices) - measured(choices).top1[:, None]).max() < 2e-3
-    assert predictor.corrected(predictors, table) is predictors
+    assert predictor.correct(predictors, table) is predictors

@@ -108,7 +108,7 @@ def test_resumed_equals_uninterrupted(space, trained, tmp_path, monkeypatch, adv
     settings = dataclasses.replace(TINY, iterations=150, advantage=advantage)
     whole, history = reinforce.train(space, evaluator.graph, settings, evaluator.budgets_ms, seed=5)
 
-    real = reinforce.Trainer.advance
+    real = reinforce.PolicyGradient.advance
 
     def advance(self):
         if self.iteration >= 100:
@@ -116,7 +116,7 @@ def test_resumed_equals_uninterrupted(space, trained, tmp_path, monkeypatch, adv
         return real(self)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reinforce.Trainer, "advance", advance)
+        patch.setattr(reinforce.PolicyGradient, "advance", advance)
         reinforce.train(space, evaluator.graph, settings, evaluator.budgets_ms, 5, tmp_path)
     assert (tmp_path / reinforce.CHECKPOINT).exists()
     resumed, again = reinforce.train(space, evaluator.graph, settings, evaluator.budgets_ms, 5, tmp_path)

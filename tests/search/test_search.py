@@ -67,8 +67,8 @@ def test_a_budget_outside_warns_and_names_the_range(predictors, generator, caplo
 
 
 def test_pessimism_prefers_what_the_ensemble_agrees_on(predictors, table):
-    bold = candidates.ranked(predictors, 100.0, table.choices)
-    careful = candidates.ranked(predictors, 100.0, table.choices, pessimism=1e3)
+    bold = candidates.rank(predictors, 100.0, table.choices)
+    careful = candidates.rank(predictors, 100.0, table.choices, pessimism=1e3)
     top1, disagreement, _ = predictors.predict(careful.choices)
     assert (np.diff(top1 - 1e3 * disagreement) <= 1e-9).all()
     assert (careful.choices != bold.choices).any()
@@ -102,15 +102,15 @@ def test_measured_comes_before_predicted_unless_that_promises_more(predictors, g
     best = table.top1[table.latency_ms <= 7.0].max()
     for shift, place in ((-1, 0), (1, 1)):
         promised = dataclasses.replace(proposal, top1=proposal.top1 + shift)
-        (found,) = rounds.confirmed([promised], table)
+        (found,) = rounds.confirm([promised], table)
         assert len(found) == len(proposal) + 1
         assert found.top1[place] == best and found.latency_ms[place] <= 7.0
         assert found.top1[1 - place] == promised.top1[0]
         np.testing.assert_array_equal(found.choices[1 - place], proposal.choices[0])
         np.testing.assert_array_equal(found.choices[2:], proposal.choices[1:])
     over = dataclasses.replace(proposal, top1=proposal.top1 + 1, latency_ms=proposal.latency_ms + 10)
-    assert rounds.confirmed([over], table)[0].top1[0] == best
-    (nothing,) = rounds.confirmed([dataclasses.replace(proposal, budget_ms=0.1)], table)
+    assert rounds.confirm([over], table)[0].top1[0] == best
+    (nothing,) = rounds.confirm([dataclasses.replace(proposal, budget_ms=0.1)], table)
     np.testing.assert_array_equal(nothing.choices, proposal.choices)
 
 
@@ -139,13 +139,13 @@ def test_pnag_and_evo_end_near_the_best_of_a_table_whose_truth_is_known(space, p
 
 
 def test_rounds_choose_without_a_generator(predictors, table):
-    budgets_ms = search.training_budgets(table, 3)
+    budgets_ms = search.training_budgets(table, config.Generator(budgets=3))
     chosen = rounds.choose(None, predictors, table, budgets_ms, 30, seed=0, generations=5)
     assert 0 < len(chosen) <= 30 and table.lacks(chosen).all()
 
 
 def test_recorded_are_the_best_within_each_budget_or_the_fastest(table):
-    found, nothing = rounds.recorded(table, [7.0, 0.1], 3)
+    found, nothing = rounds.from_records(table, [7.0, 0.1], 3)
     inside = table.latency_ms <= 7.0
     np.testing.assert_allclose(found.top1, np.sort(table.top1[inside])[::-1][:3])
     assert (found.latency_ms <= 7.0).all() and found.budget_ms == 7.0

@@ -23,6 +23,17 @@ def test_width_1_2_of_the_paper():
     assert (backbone.final_expand, backbone.feature_mix) == (1152, 1536)
 
 
+def test_counts_are_those_of_once_for_alls_modules(facts):
+    with open(facts / "counts.csv") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {width: sum(row["width"] == width for row in rows) for width in ("1.0", "1.2")} == {"1.0": 40, "1.2": 56}
+    for row in rows:
+        backbone = backbone_lib.Backbone(width_multiplier=float(row["width"]), resolution=int(row["resolution"]))
+        arch = space_lib.Architecture.parse(row["arch"])
+        counted = cost.madds(backbone, arch), cost.params(backbone, arch)
+        assert counted == (int(row["madds"]), int(row["params"])), row
+
+
 def test_measured_networks_are_met_exactly(material):
     with open(material / "ofa/imagenet_w1.0_224_measured.csv") as stream:
         rows = list(csv.DictReader(stream))

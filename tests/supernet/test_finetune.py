@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 import types
@@ -12,9 +13,10 @@ import pytest
 
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
-from pnag_tf.run import stages
+from pnag_tf.run import context, train
 from pnag_tf.space import network
 from pnag_tf.supernet import finetune
+from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.util import files, scalars
 
 
@@ -108,23 +110,24 @@ def test_killed_behind_the_last_epoch_it_is_finished(start, config, splits, tmp_
     assert _contents(tmp_path) == before
 
 
-def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, config, splits, tmp_path):
+def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, config, splits, tmp_path, monkeypatch):
     short = dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=1))
-    run = stages.Run(short, tmp_path / "run")
-    run.splits, run.subnets = splits, types.SimpleNamespace(extract=lambda choices: start())
+    run = context.make(short, tmp_path / "run")
+    subnets = types.SimpleNamespace(extract=lambda choices: start())
+    run.resources.__dict__ |= {"splits": splits, "subnets": subnets}
     archs = [str(arch) for arch in run.config.space.decode(run.config.space.sample(np.random.default_rng(0), 3))]
     logs = iter([scalars.nowhere, scalars.nowhere, _interrupt])
-    run.log = lambda stage: next(logs)
+    monkeypatch.setattr(context.Context, "log", lambda self, stage: next(logs))
     with pytest.raises(KeyboardInterrupt):
         for arch in archs:
-            run._trained(arch)
+            train.train_alone(run, arch)
     known = {folder: _contents(folder) for folder in (tmp_path / "run/finetune").iterdir()}
     finished = {folder: held for folder, held in known.items() if finetune.STATE not in held}
     assert len(known) == 3 and len(finished) == 2
-    run.subnets.extract = _forbidden
+    subnets.extract = _forbidden
     logs = iter([_forbidden, _forbidden, scalars.nowhere])
     for arch in archs:
-        assert [row["epoch"] for row in run._trained(arch)[1]] == [0, 1]
+        assert [row["epoch"] for row in train.train_alone(run, arch)[1]] == [0, 1]
     assert {folder: _contents(folder) for folder in finished} == finished
 
 
@@ -173,3 +176,35 @@ def test_the_stage_trains_each_network_once_and_deploys_it_again(image_folder, t
     assert [row["test_top1_before"] for row in after] == [row["test_top1"] for row in before]
     assert len(list((tmp_path / "run/finetune").iterdir())) == len({row["arch"] for row in before})
     assert len(list((tmp_path / "run/deploy").glob("pnag_finetuned_cpu_*.tflite"))) == 5
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
+def test_from_a_search_on_two_classes_to_networks_of_three(image_folder, tmp_path):
+    """The paper's road: architectures of a run on some classes, weights of a supernet that tells more apart."""
+    more = shutil.copytree(image_folder, tmp_path / "more")
+    shutil.copytree(more / "light", more / "lighter")
+    preset = presets.preset("tiny")
+    backbone = dataclasses.replace(preset.backbone, classes=3)
+    supernet_lib.Supernet(preset.space, backbone).save(tmp_path / "three.keras")
+
+    def run(name, images, *flags):
+        command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={images}"]
+        command += [f"--workdir={tmp_path / name}", *flags]
+        return subprocess.run(command, capture_output=True, text=True, env=os.environ)
+
+    searched = run("search", image_folder, "--stage=eval")
+    assert searched.returncode == 0, searched.stderr
+    found = files.read_csv(tmp_path / "search/eval/pnag.csv", ("budget_ms", "arch"))
+    weights = ("--stage=finetune", "--epochs=1", f"--supernet={tmp_path / 'three.keras'}")
+    weights += (f"--archs={tmp_path / 'search/eval/pnag.csv'}",)
+    tuned = run("three", more, *weights)
+    assert tuned.returncode == 0, tuned.stderr
+    after = files.read_csv(tmp_path / "three/eval/pnag_finetuned.csv", ("budget_ms", "arch", "test_top1"))
+    assert [(row["budget_ms"], row["arch"]) for row in after] == [(row["budget_ms"], row["arch"]) for row in found]
+    assert all(row["test_top1_before"] == "" and float(row["latency_ms"]) > 0 for row in after)
+    for described in (tmp_path / "three/deploy").glob("pnag_finetuned_cpu_*.json"):
+        assert files.read_json(described)["class_names"] == ["dark", "light", "lighter"]
+    assert len(list((tmp_path / "three/deploy").glob("pnag_finetuned_cpu_*.tflite"))) == len(found)
+    refused = run("search", more, *weights)  # the search's folder keeps its own supernet and images
+    assert refused.returncode == 2 and "was made with other settings" in refused.stderr

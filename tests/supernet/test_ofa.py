@@ -1,5 +1,6 @@
 """Once-for-all's checkpoints: against its network written out in numpy, its fixed logits, and PyTorch itself."""
 
+import csv
 import dataclasses
 import importlib.util
 import json
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import types
 
+import checkpoint
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,7 +22,6 @@ from pnag_tf.supernet import ofa, subnet
 from pnag_tf.util import errors
 
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "import_ofa.py"
-NEVER = "num_batches_tracked"
 
 
 # ---- once-for-all by its own rules, without PyTorch -----------------------------------------------------------------
@@ -32,7 +33,7 @@ def _shapes(space, backbone):
 
     def norm(name, channels):
         shapes.update({f"{name}.{part}": (channels,) for part in ("weight", "bias", "running_mean", "running_var")})
-        shapes[f"{name}.{NEVER}"] = ()
+        shapes[f"{name}.{checkpoint.COUNTERS}"] = ()
 
     shapes["first_conv.conv.weight"] = (backbone.stem, 3, 3, 3)
     norm("first_conv.bn", backbone.stem)
@@ -66,24 +67,6 @@ def _shapes(space, backbone):
     shapes["classifier.linear.weight"] = (backbone.classes, backbone.feature_mix)
     shapes["classifier.linear.bias"] = (backbone.classes,)
     return shapes
-
-
-def _state(shapes, seed=0):
-    """Random tensors under which every layer matters."""
-    rng, state = np.random.default_rng(seed), {}
-    for name, shape in shapes.items():
-        if name.endswith(NEVER):
-            values = np.array(7)
-        elif name.endswith("running_var") or name.endswith("bn.weight"):
-            values = rng.uniform(0.5, 1.5, shape)
-        elif name.endswith("_matrix"):
-            values = np.eye(shape[0]) + rng.normal(0, 0.1, shape)
-        elif len(shape) == 1:
-            values = rng.normal(0, 0.1, shape)
-        else:
-            values = rng.normal(0, (2 / np.prod(shape[1:])) ** 0.5, shape)
-        state[name] = values.astype("int64" if name.endswith(NEVER) else "float32")
-    return state
 
 
 def _conv(x, weight, stride=1):
@@ -164,7 +147,7 @@ def _both(net, arch, images):
 
 @pytest.fixture(scope="module")
 def state(space, backbone):
-    return _state(_shapes(space, backbone))
+    return checkpoint.state(_shapes(space, backbone))
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +187,7 @@ def test_every_spelling_is_understood(net, state, space, backbone, how):
 
 def test_there_and_back(net, state, supernet, space, backbone):
     back = ofa.from_supernet(net)
-    assert back.keys() == {name for name in state if not name.endswith(NEVER)}
+    assert back.keys() == {name for name in state if not name.endswith(checkpoint.COUNTERS)}
     for name, values in back.items():
         np.testing.assert_array_equal(values, state[name])
     again = ofa.to_supernet(ofa.from_supernet(supernet), space, backbone)
@@ -216,8 +199,17 @@ def test_there_and_back(net, state, supernet, space, backbone):
 @pytest.mark.parametrize(("multiplier", "classes"), [(1.5, 7), (0.75, 10), (2.0, 3)])
 def test_width_multiplier_and_classes_are_told_by_the_tensors(space, backbone, multiplier, classes):
     wide = dataclasses.replace(backbone, width_multiplier=multiplier, classes=classes)
-    found = ofa.to_supernet(_state(_shapes(space, wide)), space, backbone).backbone
+    found = ofa.to_supernet(checkpoint.state(_shapes(space, wide)), space, backbone).backbone
     assert _shapes(space, found) == _shapes(space, wide)
+
+
+@pytest.mark.parametrize("width", ["1.0", "1.2"])
+def test_names_and_shapes_are_those_of_once_for_alls_network(facts, width):
+    with open(facts / "tensors.csv") as stream:
+        known = {row["name"]: row[f"width_{width}"] for row in csv.DictReader(stream)}
+    whole = backbone_lib.Backbone(width_multiplier=float(width))
+    shapes = _shapes(space_lib.SearchSpace(), whole)
+    assert {name: "x".join(map(str, shape)) for name, shape in shapes.items()} == known
 
 
 @pytest.mark.parametrize("width", ["1.0", "1.2"])
@@ -357,7 +349,7 @@ def test_unusable_files_are_one_line(tmp_path):
 def test_tool_imports_a_file_of_the_published_kind(tmp_path):
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install -e '.[ofa]'")
     space, whole = space_lib.SearchSpace(), backbone_lib.Backbone(width_multiplier=1.2)
-    state = _state(_shapes(space, whole))
+    state = checkpoint.state(_shapes(space, whole))
     path = tmp_path / "ofa_mbv3_d234_e346_k357_w1.2"
     tensors = {name: torch.from_numpy(values) for name, values in _spelled(state, "old").items()}
     torch.save({"state_dict": tensors}, path)
@@ -372,6 +364,25 @@ def test_tool_imports_a_file_of_the_published_kind(tmp_path):
 
 
 # ---- parity with once-for-all itself ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [0.25, 1.0, 1.2])
+def test_logits_are_those_of_once_for_alls_network(facts, width):
+    """Computed by its own PyTorch code from the same tensors and pictures, in facts/make_facts.py."""
+    known = np.load(facts / "logits.npz")
+    expected, every = known[f"logits_{width}"], 1 if width < 1 else 2
+    resolution, seed = int(known["resolution"]), int(known["seed"])
+    backbone = backbone_lib.Backbone(width_multiplier=width, resolution=resolution, classes=expected.shape[-1])
+    shapes = _shapes(space_lib.SearchSpace(), backbone)
+    state, images = checkpoint.state(shapes, seed), checkpoint.pictures(resolution, seed + 1)
+    np.testing.assert_array_equal(state["first_conv.conv.weight"], known[f"tensor_{width}"], "another NumPy's numbers")
+    np.testing.assert_array_equal(images[:, ::16, ::16], known["pictures"], "another NumPy's numbers")
+    net = ofa.to_supernet(state, backbone=backbone_lib.Backbone(resolution=resolution))
+    assert net.backbone == backbone
+    assert len(known[f"archs_{width}"]) == len(expected) > 2
+    for text, logits in zip(known[f"archs_{width}"], expected, strict=True):
+        for found in _both(net, space_lib.Architecture.parse(str(text)), images[::every]):
+            assert _difference(found, logits) < 1e-5
 
 
 @pytest.fixture(scope="module", params=["1.0", "1.2"])
@@ -409,14 +420,6 @@ def test_further_subnets_are_extracted_exactly(fixed):
         assert _difference(extracted, found) < 1e-4
 
 
-def _pictures(size, seed):
-    """Patches of 2 to 32 pixels, [5, size, size, 3]: after pooling all pictures of plain noise look alike."""
-    rng = np.random.default_rng(seed)
-    patches = (2, 4, 8, 16, 32)
-    pictures = [np.kron(rng.normal(size=(size // patch,) * 2 + (3,)), np.ones((patch, patch, 1))) for patch in patches]
-    return np.stack(pictures).astype("float32")
-
-
 def _once_for_all(width):
     """once-for-all's own network with random tensors, and PyTorch.
 
@@ -432,7 +435,9 @@ def _once_for_all(width):
         dropout_rate=0, width_mult=width, ks_list=[3, 5, 7], expand_ratio_list=[3, 4, 6], depth_list=[2, 3, 4]
     )
     shapes = {name: tuple(value.shape) for name, value in peer.state_dict().items()}
-    peer.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in _state(shapes, 21).items()})
+    peer.load_state_dict(
+        {name: torch.from_numpy(np.array(value)) for name, value in checkpoint.state(shapes, 21).items()}
+    )
     return peer, torch
 
 
@@ -447,14 +452,14 @@ def test_further_subnets_answer_like_pytorch(width):
             return peer(torch.from_numpy(pictures.transpose(0, 3, 1, 2).copy())).numpy()
 
     norms = [module for module in peer.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    space, images = space_lib.SearchSpace(), _pictures(192, 23)
+    space, images = space_lib.SearchSpace(), checkpoint.pictures(192, 23)
     for arch in space.decode(np.stack([*space.sample(np.random.default_rng(24), 3), space.largest()])):
         peer.set_active_subnet(ks=list(arch.kernels), e=list(arch.ratios), d=list(arch.depths))
         for norm in norms:
             norm.momentum = None  # an average over the images that follow
             norm.reset_running_stats()
         peer.train()
-        answer(_pictures(128, 22))
+        answer(checkpoint.pictures(128, 22))
         peer.eval()
         expected = answer(images)
         assert np.abs(np.diff(expected, axis=0)).max() > 0.05 * np.ptp(expected)  # the images are seen

@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-import sys
 import types
 
 import keras
@@ -13,7 +12,7 @@ import pytest
 
 from pnag_tf import config as config_lib
 from pnag_tf import presets, recipes, tuning
-from pnag_tf.run import stages
+from pnag_tf.run import context, stages
 from pnag_tf.search import candidates, reinforce
 from pnag_tf.search import proposals as search
 from pnag_tf.space import network
@@ -129,7 +128,7 @@ def test_the_gaussian_process_predicts_as_scikit_learns():
     slow = gaussian_process.GaussianProcessRegressor(
         kernel, alpha=1e-4, n_restarts_optimizer=20, normalize_y=True, random_state=3
     ).fit(x, y)
-    fast = trials.process()(1e-4, 3).fit(x, y)
+    fast = trials.Process(1e-4, 3).fit(x, y)
     for point in points:
         expected, found = slow.predict(point[None], return_std=True), fast.predict(point[None], return_std=True)
         np.testing.assert_allclose(np.ravel(found), np.ravel(expected), rtol=1e-6)
@@ -261,11 +260,11 @@ def test_ranges_lie_around_the_recipe_and_what_is_off_stays_off(preset):
     config = presets.preset(preset)
     for settings, varied in ((config.evaluator, tuning.EVALUATOR), (config.generator, tuning.GENERATOR)):
         hp = keras_tuner.HyperParameters()
-        assert settings_lib._suggested(settings, varied, hp) == settings
+        assert settings_lib._suggest(settings, varied, hp) == settings
         assert {entry.name for entry in hp.space} == {name for name in varied if getattr(settings, name)}
         for seed in range(30):
             hp.values = {entry.name: entry.random_sample(seed) for entry in hp.space}
-            found = settings_lib._suggested(settings, varied, hp)
+            found = settings_lib._suggest(settings, varied, hp)
             ratio = found.final_learning_rate / found.learning_rate
             assert ratio == pytest.approx(settings.final_learning_rate / settings.learning_rate)
             if settings is config.generator and settings.advantage == "normalised":
@@ -311,27 +310,12 @@ def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
 
 
 def test_a_run_takes_tuned_settings_until_something_depends_on_the_old_ones(tmp_path):
-    stages.Run(CONFIG, tmp_path, "records.csv").open()
+    stages.enter(context.make(CONFIG, tmp_path, "records.csv"))
     found = dataclasses.replace(CONFIG, evaluator=dataclasses.replace(CONFIG.evaluator, hidden=48))
-    stages.Run(found, tmp_path, "records.csv").open()
+    stages.enter(context.make(found, tmp_path, "records.csv"))
     (tmp_path / "evaluator").mkdir()
-    stages.Run(found, tmp_path, "records.csv").open()
+    stages.enter(context.make(found, tmp_path, "records.csv"))
     with pytest.raises(errors.UserError, match="evaluator.hidden is 48 there and 32 here"):
-        stages.Run(CONFIG, tmp_path, "records.csv").open()
+        stages.enter(context.make(CONFIG, tmp_path, "records.csv"))
     with pytest.raises(errors.UserError, match="seed is 0 there and 5 here"):
-        stages.Run(dataclasses.replace(found, seed=5), tmp_path, "records.csv").open()
-
-
-# ---- the extra -----------------------------------------------------------------------------------------------------
-
-
-def test_a_missing_extra_is_named(space, predictors, table, tmp_path, monkeypatch):
-    for module, call in (
-        ("scipy", lambda: tuning.kt_bayesian(space, predictors, [7.0], np.random.default_rng(0), CONFIG)),
-        ("scikit-learn", lambda: tuning.tune(table, predictors, CONFIG, tmp_path)),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, {"scikit-learn": "sklearn"}.get(module, module), None)
-            with pytest.raises(errors.UserError, match=rf"KerasTuner needs {module}: pip install -e '\.\[tune\]'"):
-                call()
-    assert not any(tmp_path.iterdir())
+        stages.enter(context.make(dataclasses.replace(found, seed=5), tmp_path, "records.csv"))

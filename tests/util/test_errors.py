@@ -16,7 +16,7 @@ from pnag_tf.latency.android import measure as android
 from pnag_tf.util import errors
 
 PACKAGE = pathlib.Path(errors.__file__).parents[1]
-COMMAND_LINES = ("main.py", "latency/android/cli.py", "util/errors.py")
+COMMAND_LINES = ("main.py", "latency/android/cli.py", "util/errors.py", "util/terminal.py")
 OTHERS_FLAGS = {  # of the benchmark tool, not ours
     "latency/android/benchmark_tool.py": {
         "num_threads",

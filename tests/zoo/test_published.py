@@ -32,6 +32,36 @@ def test_tables_are_those_of_the_papers(material):
         assert row.search_gpu_days == (float(line["search_gpu_days"]) if line["search_gpu_days"] else None)
 
 
+def test_columns_add_up_to_those_of_the_papers(facts):
+    """Number, sum and sum weighted by the row, of numbers typed off independently of `published`."""
+    columns = {
+        "latency_ms": lambda row: row.latency_ms,
+        "top1_pct": lambda row: row.top1 * 100,
+        "top5_pct": lambda row: row.top5 and row.top5 * 100,
+        "params_m": lambda row: row.params_m,
+        "madds_m": lambda row: row.madds_m,
+        "search_gpu_days": lambda row: row.search_gpu_days,
+    }
+    with open(facts / "table_sums.csv") as stream:
+        sums = list(csv.DictReader(stream))
+    assert [(s["device"], s["column"]) for s in sums] == [(d, c) for d in published.DEVICES for c in columns]
+    for known in sums:
+        values = [columns[known["column"]](row) for row in published.rows(known["device"])]
+        filled = [(number, value) for number, value in enumerate(values, 1) if value is not None]
+        assert len(filled) == int(known["cells"]), known
+        assert sum(value for _, value in filled) == pytest.approx(float(known["total"]), abs=0.02), known
+        weighted = sum(number * value for number, value in filled)
+        assert weighted == pytest.approx(float(known["weighted"]), abs=0.02), known
+
+
+def test_architectures_are_those_that_were_counted(facts):
+    with open(facts / "counts.csv") as stream:
+        counted = {row["name"]: row for row in csv.DictReader(stream) if row["name"]}
+    assert counted.keys() == published.ARCHITECTURES.keys()
+    for name, known in published.ARCHITECTURES.items():
+        assert (counted[name]["arch"], int(counted[name]["resolution"])) == (known.arch, known.resolution)
+
+
 def test_architectures_are_those_of_the_authors(material):
     with open(material / "published/pnag_architectures.csv") as stream:
         lines = list(csv.DictReader(stream))

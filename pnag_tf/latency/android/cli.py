@@ -1,6 +1,6 @@
-"""Times .tflite files on a phone, from the command line; tools/bench_android.sh starts it.
+"""Times .tflite files on a phone, from the command line; in a checkout tools/bench_android.sh starts it.
 
-    tools/bench_android.sh MODEL.tflite [MODEL.tflite ...] [--threads=4] [--use_gpu] [--json=FILE] ...
+    pnag-bench-android MODEL.tflite [MODEL.tflite ...] [--threads=4] [--use_gpu] [--json=FILE] ...
 
 Prints a table; --json writes all that is known of every run of the benchmark tool.
 """
@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 from tqdm import tqdm
 
 from pnag_tf.latency.android import journal
@@ -48,7 +48,9 @@ flags.DEFINE_float("run_secs", DEFAULTS.run_secs, "... and for at least this lon
 flags.DEFINE_integer("warmup", DEFAULTS.warm_up_runs, "inferences before the timed ones, at least")
 flags.DEFINE_float("warmup_secs", DEFAULTS.warm_up_secs, "... and for at least this long; 0 makes --warmup exact")
 flags.DEFINE_string("cpu_mask", "", "cores in hexadecimal such as f0, or none; by default the fastest ones")
-flags.DEFINE_string("profile", "", "take mask and threads of a known phone (android_benchmark/profiles.json)")
+flags.DEFINE_string(
+    "profile", "", "take mask and threads of a known phone: " + ", ".join(known["name"] for known in android.profiles())
+)
 flags.DEFINE_bool("use_gpu", False, "run on the GPU; an error where the tool or the phone cannot")
 flags.DEFINE_bool("use_nnapi", False, "run on NNAPI's accelerators; an error where the tool or the phone cannot")
 flags.DEFINE_multi_string("tool_flag", [], "one more flag of benchmark_model, such as --use_xnnpack=false; repeatable")
@@ -151,5 +153,10 @@ def _settings() -> android.Settings:
     )
 
 
+def run() -> None:
+    """The console script ``pnag-bench-android``, and tools/bench_android.sh."""
+    terminal.run(main, __name__)
+
+
 if __name__ == "__main__":
-    app.run(main, flags_parser=terminal.flags_parser())
+    run()

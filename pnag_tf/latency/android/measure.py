@@ -10,6 +10,8 @@ import dataclasses
 import datetime
 import functools
 import hashlib
+import importlib.resources
+import json
 import os
 import pathlib
 import shutil
@@ -23,7 +25,7 @@ from absl import logging
 from pnag_tf.latency import device as devices
 from pnag_tf.latency.android import adb, benchmark_tool, phone
 from pnag_tf.latency.android import journal as journal_lib
-from pnag_tf.util import errors, files
+from pnag_tf.util import errors
 
 IN_A_ROW = 3  # runs of the tool that have to agree
 CLOCK_MS = 1e-3  # the tool counts whole microseconds: figures that differ by one agree
@@ -31,9 +33,6 @@ POLL_S = 5.0  # between two looks at a phone that is too warm
 DISCARDED_RUNS = 5  # in a row, after which a phone is one that throttles whenever it works
 LOSSES = 3  # in a row without a finished run in between, after which a phone is lost for good
 
-_HERE = pathlib.Path(__file__).parents[2] / "android_benchmark"
-TOOLS = _HERE / "bin"  # where android_benchmark/fetch.sh puts them
-PROFILES = _HERE / "profiles.json"
 _PLATFORMS = {"arm64-v8a": ("android_aarch64", 183), "armeabi-v7a": ("android_arm", 40)}  # ABI -> its name, ELF machine
 
 
@@ -198,6 +197,11 @@ def _open(settings: Settings) -> tuple[adb.Adb, journal_lib.Setup, bytes]:
     )
 
 
+def tools() -> pathlib.Path:
+    """The user's folder, where android_benchmark/fetch.sh puts benchmark_model: one folder a platform."""
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "pnag_tf"
+
+
 def _tool(path: str, facts: phone.Facts) -> bytes:
     """The content of benchmark_model. Raises UserError when it is missing or made for other processors."""
     platform, machine = _PLATFORMS.get(facts.abi, (None, None))
@@ -205,12 +209,13 @@ def _tool(path: str, facts: phone.Facts) -> bytes:
         raise errors.DeviceError(
             f"no benchmark_model is published for {facts.abi}: build one and name it with `phone.tool`"
         )
-    path = path or TOOLS / platform / phone.TOOL
+    path = path or tools() / platform / phone.TOOL
     try:
         tool = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise errors.UserError(
-            f"{path}: cannot read benchmark_model ({error.strerror}); android_benchmark/fetch.sh fetches it"
+            f"{path}: cannot read benchmark_model ({error.strerror}); "
+            "android_benchmark/fetch.sh in the sources of this package fetches it"
         ) from None
     if tool[:4] == b"\x7fELF" and machine not in (None, found := int.from_bytes(tool[18:20], "little")):
         raise errors.UserError(f"{path}: expected a program for {facts.abi} (ELF machine {machine}), found {found}")
@@ -240,8 +245,8 @@ def _mask(settings: Settings, facts: phone.Facts) -> str:
 
 
 def profiles() -> list[dict]:
-    """Known phones: name, models (ro.product.model), cpu_mask and the threads it has room for. Raises UserError."""
-    return files.read_json(PROFILES)
+    """Known phones: name, models (ro.product.model), cpu_mask and the threads it has room for."""
+    return json.loads(importlib.resources.files(__package__).joinpath("profiles.json").read_text(encoding="utf-8"))
 
 
 def _fill(folder: pathlib.Path, tool: bytes, jobs: Sequence[_Job]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import subprocess
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from pnag_tf.latency.android import adb, benchmark_tool, journal, phone
 from pnag_tf.latency.android import measure as android
 from pnag_tf.util import errors
 
+ROOT = pathlib.Path(__file__).parents[3]
 LISTED = """\
 * daemon started successfully
 List of devices attached
@@ -168,10 +170,52 @@ def test_what_is_no_model_is_refused_before_a_phone_is_asked(tmp_path, name, con
     ],
 )
 def test_the_command_line_says_what_is_wrong_in_one_line(arguments, message):
-    script = pathlib.Path(__file__).parents[3] / "tools/bench_android.sh"
+    script = ROOT / "tools/bench_android.sh"
     done = subprocess.run([script, *arguments], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ") and message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_console_script_shows_the_flags():
+    start = "import sys; from pnag_tf.latency.android import cli; sys.argv[0] = '/bin/pnag-bench-android'; cli.run()"
+    done = subprocess.run([sys.executable, "-c", start, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.stdout.startswith("Times .tflite files on a phone") and "\n  --profile: " in done.stdout
+
+
+# ---- the benchmark tool --------------------------------------------------------------------------------------------
+
+
+def _fetch(tmp_path, *arguments, machine=0xB7):
+    """Runs fetch.sh on a file that begins as a program for the machine does."""
+    program = b"\x7fELF" + bytes(14) + machine.to_bytes(2, "little") + bytes(1 << 20)
+    (tmp_path / "download").write_bytes(program)
+    command = [ROOT / "android_benchmark/fetch.sh", f"--url=file://{tmp_path}/download", *arguments]
+    return program, subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "HOME"])
+@pytest.mark.parametrize(
+    ("platform", "machine", "abi"), [("android_aarch64", 0xB7, "arm64-v8a"), ("android_arm", 0x28, "armeabi-v7a")]
+)
+def test_the_tool_that_fetch_gets_is_found(tmp_path, monkeypatch, variable, platform, machine, abi):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path / "a user's"))
+    facts = dataclasses.replace(FACTS, abi=abi)
+    with pytest.raises(errors.UserError, match="a user's.*benchmark_model: cannot read benchmark_model.*fetch.sh"):
+        android._tool("", facts)
+    program, done = _fetch(tmp_path, platform, machine=machine)
+    assert done.returncode == 0, done.stderr
+    assert android._tool("", facts) == program
+
+
+def test_fetch_puts_the_tool_where_it_is_told_and_refuses_another_program(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    program, done = _fetch(tmp_path, f"--folder={tmp_path}/mine")
+    assert done.returncode == 0, done.stderr
+    assert android._tool(str(tmp_path / "mine/benchmark_model"), FACTS) == program
+    _, done = _fetch(tmp_path, machine=0x3E)
+    assert done.returncode == 1 and "expected a program for android_aarch64 (ELF machine b7), found 3e" in done.stderr
+    assert not list(tmp_path.glob("cache/pnag_tf/*"))
 
 
 # ---- the journal ---------------------------------------------------------------------------------------------------

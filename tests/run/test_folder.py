@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from pnag_tf import presets
-from pnag_tf.run import stages, workdir
+from pnag_tf.run import context, stages, status
 from pnag_tf.supernet import distribution
 from pnag_tf.util import errors, files
 
@@ -16,7 +16,7 @@ FOREIGN = ("[1]", "3", "null", "{broken", "{}", '{"preset": "tiny", "space": 3}'
 
 
 def _open(folder, force=False, spread=None):
-    workdir.Workdir(CONFIG, folder, distribution=spread).open(force)
+    stages.enter(context.make(CONFIG, folder, distribution=spread), force)
 
 
 @pytest.mark.parametrize("text", FOREIGN)
@@ -24,7 +24,7 @@ def _open(folder, force=False, spread=None):
 def test_a_foreign_folder_is_refused_and_nothing_in_it_is_touched(text, force, tmp_path):
     (tmp_path / "config.json").write_text(text)
     (tmp_path / "letter.txt").write_text("keep")
-    for call in (lambda: _open(tmp_path, force), lambda: stages.look(tmp_path)):
+    for call in (lambda: _open(tmp_path, force), lambda: status.look(tmp_path)):
         with pytest.raises(errors.UserError, match="config.json: expected"):
             call()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"config.json": text, "letter.txt": "keep"}

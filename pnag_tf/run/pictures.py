@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,10 +11,10 @@ import numpy as np
 from matplotlib import figure as figure_lib
 
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files
 
-SAMPLES = "samples.csv"  # in eval/, beside the tables of the methods
 _METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
 _MEASURED = (
     "validation_top1",
@@ -25,8 +24,8 @@ _MEASURED = (
 )  # in the tables of methods that were deployed
 
 
-def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
-    """Draws into `<workdir>/figures/` whatever the files of the run allow.
+def draw(layout: layout_lib.Layout) -> list[pathlib.Path]:
+    """Draws into the figures' folder of a run whatever the files of the run allow.
 
     | figure | from |
     |---|---|
@@ -44,20 +43,20 @@ def draw_run(workdir: str | os.PathLike) -> list[pathlib.Path]:
     Raises:
       UserError: a file cannot be used, or there is nothing to draw.
     """
-    workdir, written = pathlib.Path(workdir), []
-    for name, figure in of_run(workdir):
-        written += style.save(figure, workdir / "figures" / name)
+    written = []
+    for name, figure in of_run(layout):
+        written += style.save(figure, layout.figures / name)
     if not written:
         raise errors.UserError(
-            f"{workdir}: nothing to draw; expected evaluator/history.csv, generator/history.csv, eval/{SAMPLES}, "
+            f"{layout.root}: nothing to draw; expected evaluator/history.csv, generator/history.csv, eval/samples.csv, "
             "eval/<method>.csv or latency_table.json, found none with values"
         )
     return written
 
 
-def of_run(workdir: str | os.PathLike, names: Sequence[str] = ()) -> Iterator[tuple[str, figure_lib.Figure]]:
-    """Name and figure of all that the files of the run allow, or of `names`; see `draw_run`. Raises UserError."""
-    for name, draw in _figures(pathlib.Path(workdir)):
+def of_run(layout: layout_lib.Layout, names: Sequence[str] = ()) -> Iterator[tuple[str, figure_lib.Figure]]:
+    """Name and figure of all that the files of the run allow, or of `names`; see `draw`. Raises UserError."""
+    for name, draw in _figures(layout):
         try:
             if not names or name in names:
                 yield name, draw()
@@ -65,17 +64,17 @@ def of_run(workdir: str | os.PathLike, names: Sequence[str] = ()) -> Iterator[tu
             pass  # files without a value, as of a run that has only begun
 
 
-def _figures(workdir: pathlib.Path) -> Iterator[tuple[str, Callable[[], figure_lib.Figure]]]:
+def _figures(layout: layout_lib.Layout) -> Iterator[tuple[str, Callable[[], figure_lib.Figure]]]:
     """The name of each figure, and what draws it or raises NothingToDraw."""
-    evaluator = _rows(workdir / "evaluator" / "history.csv", ("epoch", "loss"), ("tau",))
-    generator = _rows(workdir / "generator" / "history.csv", ("iteration", "reward", "entropy"), ("within_budget",))
+    evaluator = _rows(layout.history(layout.evaluator), ("epoch", "loss"), ("tau",))
+    generator = _rows(layout.history(layout.generator), ("iteration", "reward", "entropy"), ("within_budget",))
     yield "convergence", functools.partial(curves.convergence, evaluator, generator)
-    samples = _rows(workdir / "eval" / SAMPLES, ("method", "budget_ms", "latency_ms"))
+    samples = _rows(layout.samples, ("method", "budget_ms", "latency_ms"))
     yield "latency_histograms", functools.partial(histograms.latency_histograms, samples)
-    proposed = _proposed(workdir / "eval")
-    records = _rows(workdir / "records.csv", ("top1", "latency_ms"))
+    proposed = _proposed(layout)
+    records = _rows(layout.records, ("top1", "latency_ms"))
     yield "frontier", functools.partial(tradeoff.frontier, proposed, records)
-    device, networks = _table(workdir / "latency_table.json")
+    device, networks = _table(layout.latency_table)
     for method, rows in style.by_method(proposed).items():
         drawn = [(row["arch"], blocks.caption(row)) for row in rows]
         title = f"Architectures found by {style.name(method)}" + (f" on {device}" if device else "")
@@ -90,15 +89,15 @@ def _file_name(method: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in method)
 
 
-def _proposed(folder: pathlib.Path) -> list[dict[str, Any]]:
+def _proposed(layout: layout_lib.Layout) -> list[dict[str, Any]]:
     """Rows of all tables of methods, their `arch` an Architecture.
 
     Raises:
       UserError: a value or an architecture cannot be read, or the architectures are of different spaces.
     """
     rows, shapes = [], {}
-    for path in sorted(folder.glob("*.csv")):
-        if path.name == SAMPLES or not any(set(_METHOD) <= row.keys() for row in files.read_csv(path, ())):
+    for path in sorted(layout.tables.glob("*.csv")):
+        if path == layout.samples or not any(set(_METHOD) <= row.keys() for row in files.read_csv(path, ())):
             continue
         for row in _rows(path, _METHOD, _MEASURED):
             try:

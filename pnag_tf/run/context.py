@@ -1,0 +1,156 @@
+"""What the stages of a run share: settings, folder, and what is opened once: images, device, supernet."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Iterable, Iterator
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from pnag_tf import config as config_lib
+from pnag_tf import data as data_lib
+from pnag_tf.latency import device as device_lib
+from pnag_tf.latency import gpu, host, jobs
+from pnag_tf.latency.android import measure as android
+from pnag_tf.run import layout as layout_lib
+from pnag_tf.supernet import distribution as distribution_lib
+from pnag_tf.supernet import ofa, shrinking, subnet
+from pnag_tf.util import errors, files, scalars
+
+
+class Resources:
+    """Images, device and supernet of a run, each opened when it is first asked for.
+
+    They depend on settings that a folder keeps from call to call, not on the budgets or the method.
+    """
+
+    def __init__(self, config: config_lib.Config, layout: layout_lib.Layout, supernet_file: str):
+        self._config, self._layout, self._supernet_file = config, layout, supernet_file
+
+    @functools.cached_property
+    def splits(self) -> data_lib.Splits:
+        backbone = self._config.backbone
+        splits = data_lib.load(self._config.data, backbone.resolution, self._config.seed)
+        if splits.info.classes != backbone.classes:
+            raise errors.UserError(f"expected images of {backbone.classes} classes, found {splits.info.classes}")
+        return splits
+
+    @functools.cached_property
+    def device(self) -> device_lib.Device:
+        """What networks are timed on."""
+        latency = self._config.latency
+        if self._config.device == "mobile":
+            settings = android.Settings(threads=latency.threads, **dataclasses.asdict(self._config.phone))
+            return android.device(settings, self._layout.phone_journal)
+        if self._config.device == "gpu":
+            return gpu.device(latency.gpu_batch, latency.allow_cpu)
+        return host.device(latency.threads)
+
+    @property
+    def supernet_path(self) -> pathlib.Path:
+        """The file of the supernet, trained here or given."""
+        if self._supernet_file:
+            return pathlib.Path(self._supernet_file)
+        return shrinking.finished(self._config, self._layout.supernet)[-1]
+
+    @functools.cached_property
+    def subnets(self) -> subnet.Subnets:
+        """The supernet with its calibration images."""
+        return subnet.Subnets(
+            ofa.load(str(self.supernet_path)), shrinking.calibration_batches(self._config, self.splits)
+        )
+
+    @functools.cached_property
+    def validation(self) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:
+        """Batches of the validation images that records are measured on."""
+        return shrinking.validation_batches(self._config, self.splits, self._config.measure.validation_images)
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """One run, as its stages see it.
+
+    Attributes:
+      config: the settings.
+      layout: its paths.
+      records_file: measured records that stand for a supernet; empty for none.
+      supernet_file: a saved supernet that is used instead of training one; empty for none.
+      distribution: what supernet and fine-tuning are trained on.
+      resources: images, device and supernet.
+    """
+
+    config: config_lib.Config
+    layout: layout_lib.Layout
+    records_file: str
+    supernet_file: str
+    distribution: distribution_lib.Distribution
+    resources: Resources
+
+    @property
+    def has_supernet(self) -> bool:
+        return not self.records_file
+
+    def with_method(self, method: str) -> Context:
+        """The same run under another method, with what is open."""
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, method=method))
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Adds the seconds that its block takes to those in `seconds.json`, whether or not the block ends well."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            known = self.seconds()
+            if self.distribution.first:
+                took = round(known.get(what, 0.0) + time.monotonic() - start, 1)
+                files.write_json(self.layout.seconds, known | {what: took})
+
+    def seconds(self) -> dict[str, float]:
+        """What has been made so far -> the seconds spent on it; those of a killed process are not known."""
+        return files.read_json(self.layout.seconds) if self.layout.seconds.exists() else {}
+
+    def log(self, stage: str) -> scalars.Log:
+        """Where the curves of a training go: `tensorboard --logdir=<workdir>/logs` shows them."""
+        return scalars.into(self.layout.log(stage)) if self.distribution.first else scalars.nowhere
+
+
+def make(
+    config: config_lib.Config,
+    root: pathlib.Path,
+    records_file: str = "",
+    supernet_file: str = "",
+    distribution: distribution_lib.Distribution | None = None,
+) -> Context:
+    """The context of a run in the folder `root`; nothing is opened or written yet."""
+    layout = layout_lib.Layout(root)
+    resources = Resources(config, layout, supernet_file)
+    return Context(config, layout, records_file, supernet_file, distribution or distribution_lib.make(), resources)
+
+
+@contextlib.contextmanager
+def bars() -> Iterator[jobs.Progress]:
+    """A progress bar for each thing that is reported on."""
+    shown: dict[str, tqdm] = {}
+
+    def progress(what: str, done: int, total: int) -> None:
+        bar = shown.setdefault(what, tqdm(total=total, desc=what))
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    try:
+        yield progress
+    finally:
+        for bar in shown.values():
+            bar.close()
+
+
+def write_history(path: pathlib.Path, rows: list[dict]) -> None:
+    """A CSV with every column that any row has."""
+    files.write_csv(path, rows, dict.fromkeys(key for row in rows for key in row))

@@ -1,0 +1,176 @@
+"""The stage `eval`: one network for each budget, exported and measured where there is a supernet."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pnag_tf import tuning
+from pnag_tf.run import context as context_lib
+from pnag_tf.run import deploy, learn, measure
+from pnag_tf.search import baselines, generator, predictor, proposals, rounds
+from pnag_tf.search import candidates as candidates_lib
+from pnag_tf.util import files
+
+PNAG = "pnag"
+BEST_RECORD = "best_record"  # no search: the best of the records that were measured before any round
+PEERS = {
+    "evo": baselines.evo,
+    "kt_bayesian": tuning.kt_bayesian,
+    "kt_random": tuning.kt_random,
+    "nas_mo": baselines.nas_mo,
+    "ofa_mo": baselines.ofa_mo,
+    "random": baselines.random,
+}
+METHODS = (PNAG, *PEERS, BEST_RECORD)
+SAMPLES = ("method", "budget_ms", "latency_ms", "top1")  # columns of the samples
+
+Tables = list[tuple[str, list[dict]]]
+"""(title, rows) of each table, for the user to read."""
+
+
+def evaluate(context: context_lib.Context) -> Tables:
+    """Writes the table of the method's networks, one a budget, and deploys them where there is a supernet.
+
+    Returns:
+      The networks; and their kinds where more than float32 was asked for.
+    """
+    method, predictors = context.config.method, learn.read_predictors(context)
+    made = learn.read_generator(context) if method == PNAG else None
+    with context.timed(f"eval/{method}"):
+        found = _propose(context, predictors, made)
+    _write_samples(context, found, predictors, made)
+    own = {choices.tobytes() for proposal in found for choices in proposal.choices}
+    if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
+        # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
+        found = rounds.confirm(found, measure.read_records(context))
+    rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
+    if context.has_supernet:
+        with context.timed(f"eval/{method}/deploy"):
+            rows, kinds = _deploy(context, found)
+    rows = [each | {"found_by": _finder(context, each["arch"], own, predictors)} for each in rows]
+    files.write_csv(context.layout.table(method), rows, rows[0])
+    tables = [(f"{method}: a network for each budget", rows)]
+    return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
+
+
+def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
+    """The networks of the run's method for the budgets asked for; None where it has not been run for them."""
+    path = context.layout.table(context.config.method)
+    rows = files.rows_left(path, ("method", "budget_ms", "arch"))
+    asked = list(map(candidates_lib.budget_name, context.config.eval.budgets))
+    return rows if rows and (not asked or asked == [each["budget_ms"] for each in rows]) else None
+
+
+ROW = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
+
+
+def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Candidates, place: int) -> dict:
+    """What is known of a proposal before it is deployed, as columns."""
+    return {
+        "method": context.config.method,
+        "budget_ms": candidates_lib.budget_name(budget_ms),
+        "arch": str(context.config.space.decode(found.choices[place])[0]),
+        "predicted_top1": f"{found.top1[place]:.4f}",
+        "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
+    }
+
+
+def reference(context: context_lib.Context) -> deploy.Reference | None:
+    """What tells how fast the device is now against when its latency table was made; None without a table.
+
+    None on a phone as well: it waits until it is cool, and what it then takes is what counts.
+    """
+    if context.config.latency.source != "table" or context.config.device == "mobile":
+        return None
+    return deploy.reference(context.config, measure.read_latency_table(context), context.resources.device)
+
+
+def _deploy(context: context_lib.Context, found: list[candidates_lib.Candidates]) -> tuple[list[dict], list[dict]]:
+    """Chooses, measures and writes; returns what is known of the networks, and of their kinds."""
+    config, open_, known = context.config, context.resources, reference(context)
+    chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known)
+    rows = [
+        row(context, asked.budget_ms, finalist.found, finalist.place)
+        | deploy.facts(config, open_.subnets, open_.splits, finalist)
+        for asked, finalist in zip(found, chosen, strict=True)
+    ]
+    made = deploy.variants(config, open_.subnets, open_.splits, open_.device, chosen, known)
+    kinds = []
+    for facts, finalist, variants in zip(rows, chosen, made, strict=True):
+        path = context.layout.network(config.method, config.device, facts["budget_ms"])
+        written = deploy.write(
+            path,
+            facts,
+            finalist.exported,
+            finalist.latency.device,
+            config,
+            open_.splits,
+            open_.device.suffix,
+            variants,
+        )
+        kinds += [{"budget_ms": facts["budget_ms"]} | each for each in written]
+    _keep_kinds(context, kinds, {facts["budget_ms"] for facts in rows})
+    return rows, kinds
+
+
+def _keep_kinds(context: context_lib.Context, kinds: list[dict], budgets: set[str]) -> None:
+    """Writes the table of the kinds of every deployed network that has more than float32.
+
+    Args:
+      budgets: of the networks just written; what the file holds of earlier ones for them goes.
+    """
+    path = context.layout.quantized(context.config.method, context.config.device)
+    rows = [each for each in files.rows_left(path) if each["budget_ms"] not in budgets] + kinds
+    if rows:
+        files.write_csv(path, rows, rows[0])
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _propose(
+    context: context_lib.Context, predictors: predictor.Predictors, made: generator.Generator | None
+) -> list[candidates_lib.Candidates]:
+    """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
+    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context)
+    if config.method == BEST_RECORD:
+        drawn = measure.read_records(context)[: predictors.report["records"]]
+        return rounds.from_records(drawn, budgets_ms, deploy.FINALISTS)
+    if made is not None:
+        return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
+    rng = np.random.default_rng([config.seed, 3])
+    return PEERS[config.method](config.space, predictors, budgets_ms, rng, config)
+
+
+def _finder(context: context_lib.Context, arch: str, own: set[bytes], predictors: predictor.Predictors) -> str:
+    """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
+    (choices,) = context.config.space.encode([arch])
+    if choices.tobytes() in own:
+        return context.config.method
+    drawn = measure.read_records(context)[: predictors.report["records"]]
+    return "rounds" if drawn.lacks(choices[None])[0] else "records"
+
+
+def _write_samples(
+    context: context_lib.Context,
+    found: list[candidates_lib.Candidates],
+    predictors: predictor.Predictors,
+    made: generator.Generator | None,
+) -> None:
+    """Writes what a method draws for each budget before any is dropped (Fig. C).
+
+    That is samples of PNAG's policy, and OFA-MO's last population; the other methods have nothing of the kind.
+    """
+    config, path = context.config, context.layout.samples
+    if config.method not in (PNAG, "ofa_mo"):
+        return
+    rows = [each for each in files.rows_left(path, SAMPLES) if each["method"] != config.method]
+    for proposal in found:
+        choices, budget = proposal.choices, candidates_lib.budget_name(proposal.budget_ms)
+        if made is not None:
+            choices = made.sample([proposal.budget_ms], config.eval.samples, config.seed + 1)[0][0]
+        top1, _, latency_ms = predictors.predict(choices)
+        rows += [
+            dict(zip(SAMPLES, (config.method, budget, f"{ms:.6g}", f"{accuracy:.4f}"), strict=True))
+            for ms, accuracy in zip(latency_ms, top1, strict=True)
+        ]
+    files.write_csv(path, rows, SAMPLES)

@@ -1,0 +1,127 @@
+"""Whose folder a run's is: it belongs to one set of settings, written into it and checked at every call."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import shutil
+from collections.abc import Iterator
+
+import pnag_tf
+from pnag_tf import config as config_lib
+from pnag_tf.run import layout as layout_lib
+from pnag_tf.supernet import distribution as distribution_lib
+from pnag_tf.util import errors, files
+
+# Settings that may change from call to call.
+FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")
+SOURCES = ("records_file", "supernet_file")  # given files, beside the settings
+MADE_BY = "made_by"  # what tells a run's folder from anybody else's; ...
+# ... a version that did not write it yet wrote all of these.
+_UNMARKED = ("preset", "space", "backbone", "data", "supernet", "measure", "latency", "predictors", "evaluator")
+_UNMARKED += ("generator", "device", "seed", "records_file")
+
+
+def belonging(config: config_lib.Config, records_file: str, supernet_file: str) -> dict:
+    """What the files of all stages but `eval` depend on, as JSON gives it back."""
+    settings = dataclasses.asdict(config) | {"records_file": records_file, "supernet_file": supernet_file}
+    for free in FREE:
+        del settings[free]
+    return json.loads(json.dumps(settings))
+
+
+def enter(
+    layout: layout_lib.Layout, settings: dict, distribution: distribution_lib.Distribution, force: bool = False
+) -> None:
+    """Makes the folder, or checks that it belongs to the same settings.
+
+    Of several workers the first one writes; the others wait for its settings and check them.
+
+    Args:
+      settings: see `belonging`.
+      force: start anew: what an earlier run left in the folder is removed.
+
+    Raises:
+      UserError: the folder holds a run with other settings, or something that is no run.
+    """
+    path = layout.config
+    if force and path.exists():
+        read_settings(layout)  # a folder that is not a run's is left as it is
+        shutil.rmtree(layout.root)
+    # Listed before the settings are looked for: the first worker writes them before anything else.
+    made = {each.name for each in _entries(layout.root) if not files.is_temporary(each)}
+    if made and not path.exists():
+        raise errors.UserError(f"{layout.root}: expected an empty folder or a run, found other files")
+    made_by = f"pnag_tf {pnag_tf.__version__}"
+    if distribution.shared(path).exists():
+        there = read_settings(layout)
+        made_by = there.pop(MADE_BY, made_by)
+        found = _completed(there)
+        if made <= {path.name}:
+            found = settings  # nothing is made yet
+        if not made & {each.name for each in (layout.evaluator, layout.generator, layout.ablation)}:
+            # Nothing there depends on these yet: they may now be what `tune` found.
+            found |= {part: settings[part] for part in ("evaluator", "generator")}
+        if found != settings:
+            difference = next(_differences(settings, found))
+            raise OtherSettings(f"{layout.root} was made with other settings: {difference}")
+    if distribution.first:
+        files.write_json(path, {MADE_BY: made_by} | settings)
+
+
+class OtherSettings(errors.UserError):
+    """The folder belongs to a run with other settings; it can be started anew."""
+
+
+def classes(layout: layout_lib.Layout) -> int | None:
+    """How many classes the images of the run in a folder have; None where nothing is made yet."""
+    made = {each.name for each in _entries(layout.root)} - {layout.config.name}
+    return read_settings(layout)["backbone"].get("classes") if made and layout.config.exists() else None
+
+
+def read_settings(layout: layout_lib.Layout) -> dict:
+    """`config.json` of a run's folder.
+
+    Raises:
+      UserError: there is none, or it is not one that this program wrote.
+    """
+    path = layout.config
+    if not path.exists():
+        raise errors.UserError(f"{layout.root}: expected the folder of a run, found no {path.name} in it")
+    found, parts = files.read_json(path), dataclasses.asdict(config_lib.Config(""))
+    marked = isinstance(found, dict) and str(found.get(MADE_BY, "")).startswith("pnag_tf ")
+    whole = isinstance(found, dict) and all(name in found for name in _UNMARKED)
+    if not (marked or whole) or any(
+        isinstance(value, dict) and not isinstance(found.get(name, {}), dict) for name, value in parts.items()
+    ):
+        raise errors.UserError(f"{path}: expected the settings of a run, found something else; left as it is")
+    return found
+
+
+def _entries(root: pathlib.Path) -> list[pathlib.Path]:
+    """What lies in a folder that need not exist."""
+    return list(root.iterdir()) if root.exists() else []
+
+
+def _completed(found: dict) -> dict:
+    """Settings of an earlier version: what it did not have yet was as it is by default."""
+    defaults = json.loads(json.dumps(dataclasses.asdict(config_lib.Config(""))))
+    phase = dataclasses.asdict(config_lib.Phase("", 0, 0))
+    known = {name: value for name, value in defaults.items() if name not in FREE}
+    whole = known | dict.fromkeys(SOURCES, "") | found
+    for part, value in known.items():
+        if isinstance(value, dict):
+            whole[part] = value | whole[part]
+    whole["supernet"]["phases"] = [json.loads(json.dumps(phase)) | each for each in whole["supernet"]["phases"]]
+    return whole
+
+
+def _differences(expected: dict, found: dict, name: str = "") -> Iterator[str]:
+    """Sentences that name the settings in which two runs differ."""
+    for key in expected:
+        here, there = expected[key], found.get(key)
+        if isinstance(here, dict) and isinstance(there, dict):
+            yield from _differences(here, there, f"{name}{key}.")
+        elif here != there:
+            yield f"{name}{key} is {there} there and {here} here"

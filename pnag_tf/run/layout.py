@@ -1,0 +1,153 @@
+"""Where everything of a run lies: each path is spelled here, and nowhere else.
+
+| path | what |
+|---|---|
+| config.json | the settings that the folder belongs to |
+| supernet/ | its training; the last phase's .keras is the supernet |
+| latency_table.json, records.csv, rounds.json | what was measured |
+| predictors/, evaluator/, generator/ | what was learnt from the records |
+| eval/<method>.csv, deploy/<method>_<device>_<budget>.* | the networks |
+| finetune/, compare/, ablation/, tune/, figures/, report/, logs/ | what the other stages make |
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+FINETUNED = "_finetuned"  # behind the name of a method
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The paths of a run in the folder `root`."""
+
+    root: pathlib.Path
+
+    # ---- the run itself -----------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> pathlib.Path:
+        return self.root / "config.json"
+
+    @property
+    def seconds(self) -> pathlib.Path:
+        return self.root / "seconds.json"
+
+    def log(self, stage: str) -> pathlib.Path:
+        """Curves of a training, for TensorBoard."""
+        return self.root / "logs" / stage
+
+    # ---- what is trained on images, and measured ----------------------------------------------------------------
+
+    @property
+    def supernet(self) -> pathlib.Path:
+        return self.root / "supernet"
+
+    @property
+    def latency_table(self) -> pathlib.Path:
+        return self.root / "latency_table.json"
+
+    @property
+    def latencies(self) -> pathlib.Path:
+        """Networks that were measured one by one, where no table is used."""
+        return self.root / "latencies.csv"
+
+    @property
+    def phone_journal(self) -> pathlib.Path:
+        return self.root / "phone.jsonl"
+
+    @property
+    def records(self) -> pathlib.Path:
+        return self.root / "records.csv"
+
+    @property
+    def unfinished_records(self) -> pathlib.Path:
+        return self.root / "records.unfinished.csv"
+
+    @property
+    def rounds(self) -> pathlib.Path:
+        return self.root / "rounds.json"
+
+    # ---- what is learnt from the records ------------------------------------------------------------------------
+
+    @property
+    def predictors(self) -> pathlib.Path:
+        return self.root / "predictors"
+
+    @property
+    def predictors_report(self) -> pathlib.Path:
+        return self.predictors / "report.json"
+
+    @property
+    def evaluator(self) -> pathlib.Path:
+        return self.root / "evaluator"
+
+    @property
+    def ranking(self) -> pathlib.Path:
+        return self.evaluator / "ranking.csv"
+
+    @property
+    def generator(self) -> pathlib.Path:
+        return self.root / "generator"
+
+    @staticmethod
+    def history(folder: pathlib.Path) -> pathlib.Path:
+        """The curves of what was trained in a folder."""
+        return folder / "history.csv"
+
+    # ---- networks -----------------------------------------------------------------------------------------------
+
+    @property
+    def tables(self) -> pathlib.Path:
+        return self.root / "eval"
+
+    def table(self, method: str) -> pathlib.Path:
+        """The networks of a method, one a budget."""
+        return self.tables / f"{method}.csv"
+
+    @property
+    def samples(self) -> pathlib.Path:
+        """What methods draw before any is dropped (Fig. C)."""
+        return self.tables / "samples.csv"
+
+    @property
+    def deployed(self) -> pathlib.Path:
+        return self.root / "deploy"
+
+    def network(self, method: str, device: str, budget: str) -> pathlib.Path:
+        """The files of a deployed network, without their suffix."""
+        return self.deployed / f"{method}_{device}_{budget}"
+
+    def quantized(self, method: str, device: str) -> pathlib.Path:
+        return self.deployed / f"quantized_{method}_{device}.csv"
+
+    @property
+    def finetune(self) -> pathlib.Path:
+        return self.root / "finetune"
+
+    # ---- studies ------------------------------------------------------------------------------------------------
+
+    @property
+    def tune(self) -> pathlib.Path:
+        return self.root / "tune"
+
+    @property
+    def tuned(self) -> pathlib.Path:
+        return self.tune / "best.json"
+
+    @property
+    def ablation(self) -> pathlib.Path:
+        return self.root / "ablation"
+
+    @property
+    def compare(self) -> pathlib.Path:
+        return self.root / "compare"
+
+    @property
+    def figures(self) -> pathlib.Path:
+        return self.root / "figures"
+
+    @property
+    def report(self) -> pathlib.Path:
+        return self.root / "report" / "index.html"

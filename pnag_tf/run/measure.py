@@ -1,0 +1,126 @@
+"""The stages `latency_table` and `records`: what blocks cost on the device, what random architectures are worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from tqdm import tqdm
+
+from pnag_tf import config as config_lib
+from pnag_tf.latency import measured
+from pnag_tf.latency import table as table_lib
+from pnag_tf.run import context as context_lib
+from pnag_tf.search import records as records_lib
+from pnag_tf.search import rounds
+from pnag_tf.supernet import fanout
+from pnag_tf.util import errors
+
+WRITE_EVERY = 10  # records between two writes of the unfinished table
+
+
+def latency_table(context: context_lib.Context) -> None:
+    """Times the blocks of the space on the run's device; goes on where a killed call was."""
+    config, rng = context.config, np.random.default_rng([context.config.seed, 2])
+    with context.timed("latency_table"), context_lib.bars() as progress:
+        table_lib.measure_table(
+            config.space,
+            config.backbone,
+            context.resources.device,
+            config.latency,
+            rng,
+            context.layout.latency_table,
+            progress,
+        )
+
+
+def read_latency_table(context: context_lib.Context) -> table_lib.LatencyTable:
+    """What `latency_table` made. Raises UserError when it is of another device."""
+    config = context.config
+    described = context.resources.device.describe()
+    return table_lib.load(context.layout.latency_table, config.space, config.backbone, described)
+
+
+def records(context: context_lib.Context) -> None:
+    """Draws architectures and measures them, or takes the given ones; goes on from an unfinished table."""
+    config, path = context.config, context.layout.records
+    if context.records_file:
+        records_lib.write(path, records_lib.read(context.records_file, config.space, config.device))
+        return
+    choices = draw(config)
+    latency_ms = latencies_ms(context, choices)
+    top1 = _top1(context, choices, latency_ms)
+    records_lib.write(path, records_lib.Records(config.space, choices, top1, latency_ms))
+    context.layout.unfinished_records.unlink(missing_ok=True)
+
+
+def draw(config: config_lib.Config) -> np.ndarray:
+    """The architectures that become records: int32 ``[n, tokens]``.
+
+    The smallest and the largest network are among them: they span the range of budgets.
+    """
+    space = config.space
+    drawn = space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
+    return np.stack([space.smallest(), space.largest(), *drawn])
+
+
+def read_records(context: context_lib.Context) -> records_lib.Records:
+    """What `records` made, and what rounds have added."""
+    return records_lib.read(context.layout.records, context.config.space)
+
+
+def _top1(context: context_lib.Context, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
+    """Validation top-1 of each architecture, ``[n]``; what is known is written now and then."""
+    space, unfinished = context.config.space, context.layout.unfinished_records
+    top1 = np.full(len(choices), np.nan)
+    if unfinished.exists():
+        earlier = records_lib.read(unfinished, space)
+        known = {row.tobytes(): value for row, value in zip(earlier.choices, earlier.top1, strict=True)}
+        top1[:] = [known.get(row.tobytes(), np.nan) for row in choices]
+    waiting = np.flatnonzero(np.isnan(top1))
+    judged = _judge(context, choices[waiting])
+    bar = tqdm(total=len(choices), initial=len(choices) - len(waiting), desc="records", unit="network")
+    with context.timed("records"), bar:
+        for number, (place, value) in enumerate(judged, start=1):
+            top1[waiting[place]] = value
+            bar.update()
+            if number % WRITE_EVERY == 0:
+                done = np.isfinite(top1)
+                records_lib.write(unfinished, records_lib.Records(space, choices[done], top1[done], latency_ms[done]))
+    return top1
+
+
+def _judge(context: context_lib.Context, choices: np.ndarray) -> Iterator[tuple[int, float]]:
+    """(row of `choices`, validation top-1), here or on Ray, in any order."""
+    ray, resources = context.config.ray, context.resources
+    if ray.address:
+        return fanout.accuracies(context.config, resources.supernet_path, choices, ray.address, ray.workers)
+    judged = resources.subnets.accuracies(choices, resources.validation)
+    return ((place, top1) for place, (top1, _) in enumerate(judged))
+
+
+def latencies_ms(context: context_lib.Context, choices: np.ndarray) -> np.ndarray:
+    """Latency in ms of each architecture, by the table or measured: float64 ``[n]``."""
+    config = context.config
+    if config.latency.source == "table":
+        return read_latency_table(context).latency_ms(choices)
+    scaled = config.device != "mobile"
+    with context.timed("latencies"), context_lib.bars() as progress:
+        return measured.latency_ms(
+            context.layout.latencies, config, choices, context.resources.device, scaled, progress
+        )
+
+
+def measure(context: context_lib.Context, choices: np.ndarray) -> records_lib.Records:
+    """Records of chosen architectures, by the user's command or by the supernet and this machine."""
+    config = context.config
+    if config.eval.measure_command:
+        command = rounds.command(config.eval.measure_command, config.space, config.eval.measure_timeout_s)
+        return command(choices)
+    if not context.has_supernet:
+        raise errors.UserError(
+            "records without a supernet: expected `eval.measure_command` to measure with, found none"
+        )
+    judged = context.resources.subnets.accuracies(choices, context.resources.validation)
+    top1 = [top1 for top1, _ in tqdm(judged, total=len(choices), desc="round", unit="network")]
+    return records_lib.Records(config.space, choices, np.array(top1), latencies_ms(context, choices))
