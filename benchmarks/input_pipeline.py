@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnag_tf import config, data
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 
 def photograph(rng: np.random.Generator, height: int, width: int) -> bytes:
@@ -68,7 +68,7 @@ def main() -> None:
         for kind in ("none", "flip", "shift", "crop"):
             settings = config.Data(augmentation=kind)
             report(f"fashion_mnist, 32 px, batch 64, {kind}", settings, 32, 64, arguments.seconds)
-    except files.UserError as error:
+    except errors.UserError as error:
         print(f"fashion_mnist left out: {error}")
     with tempfile.TemporaryDirectory() as temporary:
         size = write_folder(pathlib.Path(temporary), arguments.images, arguments.height, arguments.width)

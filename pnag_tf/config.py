@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
@@ -15,7 +16,7 @@ class Data:
     dataset: str = "fashion_mnist"  # 'fashion_mnist', 'folder', or any TFDS name
     data_dir: str = ""  # the image folder, or TFDS's data directory
     class_subset: int = 0  # this many classes, a seeded choice; 0 = all
-    augmentation: str = "flip"  # 'none', 'flip', 'shift' (flip, move) or 'crop' (Inception's crop, flip, colour)
+    augmentation: Literal["none", "flip", "shift", "crop"] = "flip"  # 'shift' flips and moves; Inception's crop
     batch_size: int = 64
     validation_fraction: float = 0.2  # of the training images (section E)
     train_limit: int = 0  # use only this many training images; 0 = all
@@ -70,7 +71,7 @@ class Measure:
 class Latency:
     """How latency is measured on a device."""
 
-    source: str = "table"  # 'table' (sum over blocks, calibrated on whole networks) or 'measured' (each network)
+    source: Literal["table", "measured"] = "table"  # a sum over blocks, or each network timed
     threads: int = 1  # of the interpreter on a CPU
     gpu_batch: int = 64  # images in one call of a GPU; its latencies are those of a batch
     allow_cpu: bool = False  # take the CPU for the GPU where there is none: tells nothing of a GPU
@@ -80,23 +81,26 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Phone:
-    """Which phone measures, and how, with `device` 'mobile'; see `devices.android.Settings`."""
+    """Which phone measures, and how, with `device` 'mobile'; see `latency.android.measure.Settings`."""
 
     serial: str = ""  # as `adb devices` names it; empty = the only one
     tool: str = ""  # benchmark_model for the phone; empty = what android_benchmark/fetch.sh fetched
     cpu_mask: str = ""  # cores in hexadecimal; empty = the fastest ones
-    remote_dir: str = "/data/local/tmp"
+    remote_dir: str = "/data/local/tmp"  # files in few other folders of a phone may be run
+    max_thermal_status: int = 0  # throttling to accept, 0 (none) to 6
+    timeout_s: float = 300.0  # one run of the benchmark tool
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictors:
     """Accuracy and latency regressors on the records."""
 
-    model: str = "blend"  # 'mlp' (section E: a network each) or 'blend' (ridge regressions and an ensemble)
+    # 'mlp' (section E: a network each) or 'blend' (ridge regressions and an ensemble)
+    model: Literal["mlp", "blend"] = "blend"
     members: int = 4  # networks of the accuracy ensemble
     hidden: int = 128
     layers: int = 3  # hidden layers
-    activation: str = "relu"
+    activation: Literal["relu", "silu", "gelu", "tanh"] = "relu"
     epochs: int = 60
     batch_size: int = 256
     learning_rate: float = 2e-3  # AdamW, cosine to 0
@@ -111,11 +115,13 @@ class Evaluator:
     hidden: int = 512
     layers: int = 3  # fully connected layers in all, the linear score included
     budget_embedding: int = 64
-    encoding: str = "one_hot"  # 'one_hot' (section D), or 'slack': joint one-hots and the predicted slack beside them
-    loss: str = "hinge"  # 'hinge' (Eqn. F), or 'margin': its margin grows with the difference in accuracy
+    # 'one_hot' (section D), or 'slack': joint one-hots and the predicted slack beside them
+    encoding: Literal["one_hot", "slack"] = "one_hot"
+    # 'hinge' (Eqn. F), or 'margin': its margin grows with the difference in accuracy
+    loss: Literal["hinge", "margin"] = "hinge"
     epochs: int = 250
     batch_size: int = 256  # architectures; all their pairs under all budgets make one step
-    optimizer: str = "sgd"  # 'sgd' (momentum 0.9) or 'adamw'
+    optimizer: Literal["sgd", "adamw"] = "sgd"  # 'sgd' (momentum 0.9) or 'adamw'
     learning_rate: float = 0.1
     final_learning_rate: float = 1e-3
     weight_decay: float = 0.0
@@ -134,16 +140,17 @@ class Generator:
     samples: int = 1  # N per budget and iteration
     budget_embedding: int = 64  # the tokens' embeddings have the same size: both are added
     hidden: int = 64  # LSTM units
-    heads: str = "kind"  # output heads one per token 'kind' (section D) or one per 'token'
+    heads: Literal["kind", "token"] = "kind"  # output heads one per token 'kind' (section D) or one per 'token'
     iterations: int = 120_000
     learning_rate: float = 3e-4  # Adam
     final_learning_rate: float = 3e-4  # cosine from the first to the last iteration
     entropy_weight: float = 1e-3  # λ
     final_entropy_weight: float = 1e-3  # geometric from the first to the last iteration
-    advantage: str = "moving_average"  # reward less its moving average per budget, or 'normalised' over N per budget
+    # reward less its moving average per budget, or 'normalised' over N per budget
+    advantage: Literal["moving_average", "normalised"] = "moving_average"
     between: bool = False  # draw each budget between two of the K ones instead of at them
     aim: float = 0.0  # rewards are those of a budget this part of the gap between two of the K ones below
-    reward: str = "pareto"  # 'pareto' (the evaluator), 'multi_objective' (MnasNet) or 'absolute' (TuNAS)
+    reward: Literal["pareto", "multi_objective", "absolute"] = "pareto"  # the evaluator, MnasNet's, TuNAS's
     reward_exponent: float = -0.07  # w of acc·(lat/T)^w, and β of acc + β·|lat/T − 1|
     checkpoint_every: int = 1000  # iterations between checkpoints
 
@@ -153,7 +160,7 @@ class Eval:
     """What is made for each requested budget."""
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
-    quantize: tuple[str, ...] = ()  # kinds of .tflite that are made of each network beside float32
+    quantize: tuple[Literal["float16", "dynamic_int8", "int8"], ...] = ()  # .tflite beside float32
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
@@ -196,10 +203,10 @@ class Ray:
 class Tune:
     """How many trials KerasTuner makes."""
 
-    evaluator_trials: int = 24  # of --stage=tune
+    evaluator_trials: int = 24  # of stage tune
     generator_trials: int = 24
-    random_trials: int = 1000  # of --method=kt_random, for each budget
-    bayesian_trials: int = 12  # of --method=kt_bayesian, for each budget, after three random ones a token
+    random_trials: int = 1000  # of method kt_random, for each budget
+    bayesian_trials: int = 12  # of method kt_bayesian, for each budget, after three random ones a token
 
 
 @dataclasses.dataclass(frozen=True)
@@ -222,7 +229,7 @@ class Config:
     tune: Tune = Tune()
     memory: Memory = Memory()
     ray: Ray = Ray()
-    device: str = "cpu"
+    device: Literal["cpu", "gpu", "mobile"] = "cpu"
     method: str = "pnag"
     mixed_precision: bool = False  # supernet and fine-tuning train with bfloat16 activations; all else is float32
     seed: int = 0

@@ -9,7 +9,7 @@ import sys
 
 from absl import flags, logging
 
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported and when it looks for devices
@@ -19,12 +19,13 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
         tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, presets, tuning
+from pnag_tf import data, overrides, presets, tuning
 from pnag_tf.latency import export
-from pnag_tf.run import context, evaluate, folder, stages, status
+from pnag_tf.run import context, evaluate, folder, learn, stages, status
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution, ofa
 
+ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
 STAGES = (*stages.STAGES, "status")
 
@@ -63,13 +64,51 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("mixed_precision", False, "train with bfloat16 activations, for GPUs that are made for it")
 flags.DEFINE_integer("seed", 0, "of everything random")
+flags.DEFINE_integer("resolution", None, "side of the images in pixels; the preset's by default")
+flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2; the preset's by default")
+flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
+flags.DEFINE_integer("measurements", None, "networks to measure in all --rounds together; the preset's by default")
+flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
+
+SETTINGS = {  # as errors name them -> the flag
+    "backbone.resolution": "resolution",
+    "backbone.width_multiplier": "width",
+    "data.data_dir": "data_dir",
+    "data.dataset": "dataset",
+    "device": "device",
+    "eval.budgets": "budgets",
+    "eval.measure_command": "measure_command",
+    "eval.measurements": "measurements",
+    "eval.quantize": "quantize",
+    "eval.rounds": "rounds",
+    "finetune.archs": "archs",
+    "finetune.epochs": "epochs",
+    "latency.allow_cpu": "allow_cpu",
+    "latency.source": "latency",
+    "latency.threads": "threads",
+    "measure.architectures": "architectures",
+    "memory.images_gib": "images_gib",
+    "method": "method",
+    "mixed_precision": "mixed_precision",
+    "phone.cpu_mask": "cpu_mask",
+    "phone.remote_dir": "remote_dir",
+    "phone.serial": "serial",
+    "phone.tool": "benchmark_tool",
+    "ray.address": "ray_address",
+    "ray.workers": "ray_workers",
+    "records_file": "records",
+    "seed": "seed",
+    "strategy": "strategy",
+    "supernet_file": "supernet",
+    "workdir": "workdir",
+}
 
 
 def main(argv: list[str]) -> int:
     try:
         if len(argv) > 1:
-            raise files.UserError(f"expected flags only, found '{argv[1]}'")
+            raise errors.UserError(f"expected flags only, found '{argv[1]}'")
         _choose("stage", FLAGS.stage, (*STAGES, "all"))
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
@@ -78,11 +117,12 @@ def main(argv: list[str]) -> int:
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
-            raise files.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
+            raise errors.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
         spread = distribution.make(FLAGS.strategy)
         config = _with_classes(_config(), layout_lib.Layout(workdir))
         run = context.make(config, workdir, FLAGS.records, FLAGS.supernet, spread)
         stages.enter(run, FLAGS.force)
+        _announce_rounds(run)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         for title, rows in stages.run(run, stage):
             print(f"\n{title}")
@@ -90,9 +130,9 @@ def main(argv: list[str]) -> int:
         print(f"{stage}: done, see {workdir}")
         return 0
     except folder.OtherSettings as error:
-        return terminal.fail(f"{error}; --force starts anew")
-    except files.UserError as error:
-        return terminal.fail(error)
+        return terminal.fail(f"{errors.with_flags(str(error), SETTINGS)}; --force starts anew")
+    except errors.UserError as error:
+        return terminal.fail(errors.with_flags(str(error), SETTINGS))
     except (FloatingPointError, export.ExportError) as error:  # a loss became NaN: nothing the user typed is wrong
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -107,65 +147,100 @@ def main(argv: list[str]) -> int:
 
 def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:
     if value not in options:
-        raise files.UserError(f"--{flag}={value}; choose from {', '.join(options)}")
+        raise errors.UserError(f"--{flag}={value}; choose from {', '.join(options)}")
     return value
 
 
-def _config():
-    """The preset with what the flags change.
+def _config() -> config_lib.Config:
+    """The preset, changed by the flags, and then by what `--set` names.
 
     Raises:
-      UserError: a flag's value cannot be used.
+      UserError: a value cannot be used.
     """
-    config = presets.preset(FLAGS.preset, FLAGS.shrinking)
-    _choose("method", FLAGS.method, evaluate.METHODS)
-    device = _choose("device", FLAGS.device, DEVICES)
-    images = dataclasses.replace(
+    config = _flagged(presets.preset(FLAGS.preset, FLAGS.shrinking))
+    try:
+        config = overrides.apply(config, FLAGS.set)
+    except errors.SettingError as error:
+        raise errors.UserError(f"--set {error.name}: {error.why}") from None
+    overrides.check(config)
+    _choose("method", config.method, evaluate.METHODS)
+    if config.finetune.archs and FLAGS.stage != "finetune":
+        raise errors.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
+    if config.eval.quantize and (FLAGS.records or config.device == "gpu"):
+        why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
+        raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
+    if FLAGS.supernet:
+        _check_supernet(config)
+    return config
+
+
+def _flagged(config: config_lib.Config) -> config_lib.Config:
+    """The settings with what the flags change. Raises UserError."""
+    change = dataclasses.replace
+    images = change(
         config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
     )
-    latency = config.latency
-    if FLAGS.latency:
-        latency = dataclasses.replace(latency, source=_choose("latency", FLAGS.latency, ("table", "measured")))
-    if FLAGS["threads"].present:
-        if FLAGS.threads < 1:
-            raise files.UserError(f"--threads: expected 1 or more, found {FLAGS.threads}")
-        latency = dataclasses.replace(latency, threads=FLAGS.threads)
-    latency = dataclasses.replace(latency, allow_cpu=FLAGS.allow_cpu)
     space, backbone = config.space, config.backbone
     if FLAGS.supernet:
         if FLAGS.records:
-            raise files.UserError("expected either --supernet or --records, found both")
+            raise errors.UserError("expected either --supernet or --records, found both")
         space, backbone = ofa.describe(FLAGS.supernet)
         if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
-            images = dataclasses.replace(images, class_subset=0)
-    if FLAGS.archs and FLAGS.stage != "finetune":
-        raise files.UserError(f"--archs: expected --stage=finetune, found {FLAGS.stage}")
+            images = change(images, class_subset=0)
+    source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
+    threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
-    epochs = FLAGS.epochs or config.finetune.epochs
-    finetune = dataclasses.replace(config.finetune, epochs=epochs, archs=FLAGS.archs)
-    return dataclasses.replace(
+    return change(
         config,
         data=images,
-        latency=latency,
-        phone=config_lib.Phone(FLAGS.serial, FLAGS.benchmark_tool, FLAGS.cpu_mask, FLAGS.remote_dir),
+        latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
+        phone=change(
+            config.phone,
+            serial=FLAGS.serial,
+            tool=FLAGS.benchmark_tool,
+            cpu_mask=FLAGS.cpu_mask,
+            remote_dir=FLAGS.remote_dir,
+        ),
         space=space,
-        backbone=backbone,
-        eval=dataclasses.replace(
+        backbone=change(
+            backbone,
+            resolution=_given("resolution", backbone.resolution),
+            width_multiplier=_given("width", backbone.width_multiplier),
+        ),
+        measure=change(config.measure, architectures=_given("architectures", config.measure.architectures)),
+        eval=change(
             config.eval,
             budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
             quantize=_kinds(),
             rounds=_rounds(config.eval),
+            measurements=_given("measurements", config.eval.measurements),
             measure_command=FLAGS.measure_command,
         ),
-        finetune=finetune,
+        finetune=change(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs, archs=FLAGS.archs),
         memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
-        device=device,
+        device=_choose("device", FLAGS.device, DEVICES),
         method=FLAGS.method,
         mixed_precision=FLAGS.mixed_precision,
         seed=FLAGS.seed,
     )
+
+
+def _given(flag: str, otherwise):
+    """A flag's value where it was given."""
+    return otherwise if FLAGS[flag].value is None else FLAGS[flag].value
+
+
+def _check_supernet(config: config_lib.Config) -> None:
+    """A given supernet has its space and its shapes. Raises SettingError where the settings ask for others."""
+    for part, there in zip(("space", "backbone"), ofa.describe(FLAGS.supernet), strict=True):
+        for name, value in dataclasses.asdict(there).items():
+            found = getattr(getattr(config, part), name)
+            if found != value:
+                raise errors.SettingError(
+                    f"{part}.{name}", f"expected {value}, which {FLAGS.supernet} has, found {found}"
+                )
 
 
 def _with_classes(config: config_lib.Config, layout: layout_lib.Layout) -> config_lib.Config:
@@ -181,7 +256,7 @@ def _with_classes(config: config_lib.Config, layout: layout_lib.Layout) -> confi
         classes = data.describe(config.data, config.seed).classes
     if FLAGS.supernet and classes != config.backbone.classes:
         told = config.backbone.classes
-        raise files.UserError(f"--supernet={FLAGS.supernet}: tells {told} classes apart; the images have {classes}")
+        raise errors.UserError(f"--supernet={FLAGS.supernet}: tells {told} classes apart; the images have {classes}")
     return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=classes))
 
 
@@ -191,7 +266,7 @@ def _budget(text: str) -> float:
     except ValueError:
         budget_ms = float("nan")
     if not 0 < budget_ms < float("inf"):
-        raise files.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
+        raise errors.UserError(f"--budgets: expected milliseconds such as 30,35,40, found '{text}'")
     return budget_ms
 
 
@@ -205,11 +280,30 @@ def _rounds(settings: config_lib.Eval) -> int:
 def _kinds() -> tuple[str, ...]:
     """The kinds of .tflite to make beside float32, which always is."""
     asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
-    kinds = tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
-    if kinds and (FLAGS.records or FLAGS.device == "gpu"):
-        why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
-        raise files.UserError(f"--quantize={','.join(FLAGS.quantize)} with {why}")
-    return kinds
+    return tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
+
+
+def _announce_rounds(run: context.Context) -> None:
+    """Says what rounds will cost, where their number was given and that of their measurements was not."""
+    settings = run.config.eval
+    chosen = FLAGS.measurements is not None or any(each.startswith("eval.measurements") for each in FLAGS.set)
+    if FLAGS.stage not in ROUNDS_STAGES or chosen or not settings.rounds:
+        return
+    left = len(learn.rounds_left(run))
+    if left > 0:
+        count = settings.measurements // settings.rounds * left
+        seconds = run.seconds().get("records")  # none for records that were given
+        known = seconds and run.layout.records.exists()
+        about = f", about {_duration(count * seconds / run.config.measure.architectures)}" if known else ""
+        print(f"rounds: {left} with up to {count} networks to measure{about}; --measurements changes that", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """Two figures are enough for an estimate."""
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
 
 
 def _print_table(rows: list[dict]) -> None:

@@ -10,7 +10,7 @@ FLOORS = (
     ("util",),
     ("space",),
     ("config",),
-    ("data", "recipes", "search", "zoo"),
+    ("data", "overrides", "recipes", "search", "zoo"),
     ("latency", "presets", "supernet", "tuning", "figures"),
     ("run",),
     ("main",),

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
 
-from pnag_tf import main, presets, zoo
-from pnag_tf.run import compare, evaluate
+from pnag_tf import main, overrides, presets, zoo
+from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.util import files
@@ -46,11 +46,27 @@ def _write_png(path, level):
         ({"budgets": ["-3"]}, "found '-3'"),
         ({"records": "nowhere.csv"}, "cannot read records nowhere.csv: No such file"),
         ({"tuned": "nowhere.json", "records": "x.csv"}, "cannot read nowhere.json: No such file"),
-        ({"dataset": "folder"}, "--dataset=folder needs --data_dir"),
+        ({"dataset": "folder"}, "--data_dir: --dataset=folder needs it"),
         ({"supernet": "nowhere.keras"}, "nowhere.keras"),
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
         ({"archs": "a.csv"}, "--archs: expected --stage=finetune, found eval"),
         ({"device": "tpu"}, "--device=tpu; choose from cpu, gpu, mobile"),
+        ({"resolution": 0}, "--resolution: expected 8 or more, found 0"),
+        ({"width": 0.0}, "--width: expected more than 0, found 0.0"),
+        ({"architectures": 19}, "--architectures: expected 20 or more, found 19"),
+        ({"rounds": 5, "measurements": 4}, "--measurements: expected 5 or more, one for each of --rounds, found 4"),
+        ({"set": ["latency.threads=0"]}, "--threads: expected 1 or more, found 0"),
+        ({"seed": -1}, "--seed: expected a number from 0 to 4294967295, found -1"),
+        ({"set": ["data.batch_size=0"]}, "--set data.batch_size=...: expected 1 or more, found 0"),
+        ({"set": ["data.batchsize=64"]}, "--set data.batchsize: no such setting; near: data.batch_size"),
+        ({"set": ["measure.architectures=x"]}, "--set measure.architectures: expected a whole number, found 'x'"),
+        ({"set": ["data.batch_size"]}, "--set data.batch_size: expected name=value, found 'data.batch_size'"),
+        ({"set": ["device=tpu"]}, "--set device: expected one of cpu, gpu, mobile, found 'tpu'"),
+        ({"set": ["method=luck"]}, "--method=luck; choose from pnag"),
+        ({"set": ["preset=paper"]}, "--set preset: cannot be set: it is chosen before"),
+        ({"set": ["data.dataset=folder"]}, "--data_dir: --dataset=folder needs it"),
+        ({"set": ["eval.quantize=int8"], "records": "x.csv"}, "--quantize=int8 with --records: there is no network"),
+        ({"set": ["finetune.archs=a.csv"]}, "--archs: expected --stage=finetune, found eval"),
     ],
 )
 def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, capsys):
@@ -58,6 +74,40 @@ def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, ca
     error = capsys.readouterr().err
     assert message in error and error.startswith("error: ") and error.count("\n") == 1
     assert not list(tmp_path.glob("run/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, (32, 0.5, 220, 2000, 64)),
+        ({"resolution": 48, "width": 0.75, "architectures": 300}, (48, 0.75, 300, 2000, 64)),
+        ({"measurements": 100, "set": ["data.batch_size=128", "measure.architectures=40"]}, (32, 0.5, 40, 100, 128)),
+        ({"resolution": 48, "set": ["backbone.resolution=64", "backbone.resolution=96"]}, (96, 0.5, 220, 2000, 64)),
+    ],
+)
+def test_flags_change_the_preset_and_named_settings_change_both(flags, expected):
+    main.FLAGS.records = "records.csv"  # so that no image is looked at
+    for name, value in ({"preset": "demo"} | flags).items():
+        setattr(main.FLAGS, name, value)
+    made = main._config()
+    found = (made.backbone.resolution, made.backbone.width_multiplier, made.measure.architectures)
+    assert (*found, made.eval.measurements, made.data.batch_size) == expected
+    changed = ("backbone", "data", "measure", "eval")
+    usual = {name: getattr(presets.preset("demo"), name) for name in changed}
+    assert dataclasses.replace(made, **usual) == presets.preset("demo")
+
+
+def test_named_settings_are_read_from_the_command_line():
+    """With any other flag, and as often as one likes."""
+    main.FLAGS(["main", "--set", "seed=3", "--set=measure.architectures=500", "--resolution=64", "--width=1.2"])
+    assert main.FLAGS.set == ["seed=3", "measure.architectures=500"]
+    assert (main.FLAGS.resolution, main.FLAGS.width) == (64, 1.2)
+
+
+def test_every_flag_of_a_setting_exists_and_every_setting_of_a_flag():
+    assert set(main.SETTINGS.values()) <= set(main.FLAGS)
+    beside = {"records_file", "strategy", "supernet_file", "workdir"}
+    assert set(main.SETTINGS) - beside <= set(overrides.names(presets.preset("tiny")))
 
 
 def test_a_folder_with_one_class(tmp_path, capsys):
@@ -180,6 +230,36 @@ def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_p
     assert page.count('class="chooser"') == 6 and "fbnet-a" in page
 
 
+@pytest.mark.parametrize(
+    ("changes", "done", "seconds", "expected"),
+    [
+        ({"rounds": 5}, None, {}, "rounds: 5 with up to 2000 networks to measure; --measurements changes that"),
+        ({"rounds": 3}, None, {}, "rounds: 3 with up to 1998 networks to measure;"),
+        ({"rounds": 5}, None, {"records": 30.0}, "up to 2000 networks to measure, about 17 minutes;"),  # 60 records
+        ({"rounds": 5}, 4, {"records": 30.0}, "rounds: 1 with up to 400 networks to measure, about 3.3 minutes;"),
+        ({"rounds": 5}, None, {"records": 600.0}, "about 5.6 hours;"),
+        ({"rounds": 5}, 4, {"records": 6.0}, "about 40 seconds;"),
+        ({"rounds": 5}, 5, {"records": 30.0}, ""),
+        ({"rounds": 0}, None, {"records": 30.0}, ""),
+        ({"rounds": 5, "measurements": 50}, None, {}, ""),
+        ({"rounds": 5, "set": ["eval.measurements=50"]}, None, {}, ""),
+        ({"rounds": 5, "stage": "records"}, None, {}, ""),
+    ],
+)
+def test_rounds_say_beforehand_what_they_cost(changes, done, seconds, expected, tmp_path, capsys):
+    flags = {"preset": "tiny", "stage": "eval", "records": "x.csv"} | changes
+    for name, value in flags.items():
+        setattr(main.FLAGS, name, value)
+    if done is not None:
+        files.write_json(tmp_path / "rounds.json", {"done": done})
+    if seconds:
+        files.write_json(tmp_path / "seconds.json", seconds)
+        (tmp_path / "records.csv").touch()
+    main._announce_rounds(context.make(main._config(), tmp_path))
+    out = capsys.readouterr().out
+    assert expected in out and bool(expected) == bool(out)
+
+
 MEASURE = """
 import sys
 print("arch,top1,latency_ms")
@@ -223,6 +303,11 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
     flags["workdir"] = str(tmp_path / "run")
     assert _run(**flags, data_dir=str(tmp_path / "two")) == 2
     assert "tells 10 classes apart; the images have 2" in capsys.readouterr().err
+    assert _run(**flags, data_dir=str(tmp_path / "ten"), resolution=24) == 2
+    assert f"--resolution: expected 16, which {path} has, found 24" in capsys.readouterr().err
+    assert _run(resolution=None, set=["space.ratios=3,4"]) == 2
+    assert f"--set space.ratios=...: expected (3, 4, 6), which {path} has, found (3, 4)" in capsys.readouterr().err
+    main.FLAGS.set = []
     assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
     assert not (tmp_path / "run/supernet").exists()
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units

@@ -14,9 +14,10 @@ import sys
 
 from absl import app, flags
 
-from pnag_tf.util import terminal
+from pnag_tf.util import errors, terminal
 
 FLAGS = flags.FLAGS
+SETTINGS = {"data.data_dir": "images"}  # as errors name them -> the flag
 flags.DEFINE_string("arch", None, "architecture, depths:kernels:ratios or a published one's name such as pnag-cpu-30")
 flags.DEFINE_string("model", None, "a saved Keras model, in place of --arch")
 flags.DEFINE_string("out", None, "the .tflite to write", required=True)
@@ -49,8 +50,8 @@ def main(argv):
         found = export.delegation(tflite)
         print(f"XNNPACK takes it in {found.pieces} pieces and leaves {sum(found.outside.values())} operators to LiteRT")
         print(f"difference to Keras: {export.check_parity(model, tflite, None):.1e} of the largest output")
-    except (files.UserError, export.ExportError, OSError) as error:
-        sys.exit(terminal.fail(error, "convert"))
+    except (errors.UserError, export.ExportError, OSError) as error:
+        sys.exit(terminal.fail(errors.with_flags(str(error), SETTINGS), "convert"))
 
 
 def _model():
@@ -58,11 +59,10 @@ def _model():
     import keras
 
     from pnag_tf.space import backbone, network, space
-    from pnag_tf.util import files
     from pnag_tf.zoo import published
 
     if (FLAGS.arch is None) == (FLAGS.model is None):
-        raise files.UserError("expected either --arch or --model")
+        raise errors.UserError("expected either --arch or --model")
     try:
         if FLAGS.model is not None:
             return keras.models.load_model(FLAGS.model, compile=False)
@@ -73,7 +73,7 @@ def _model():
         space.SearchSpace().check(arch)
         return network.build(dataclasses.replace(backbone.Backbone(), **settings), arch)
     except (ValueError, OSError) as error:
-        raise files.UserError(str(error).strip().splitlines()[0]) from None
+        raise errors.UserError(str(error).strip().splitlines()[0]) from None
 
 
 def _representative(model):
@@ -82,10 +82,9 @@ def _representative(model):
 
     from pnag_tf import config, data
     from pnag_tf.run import quantization
-    from pnag_tf.util import files
 
     if (FLAGS.images is None) == (FLAGS.quantize == "int8"):
-        raise files.UserError(f"--quantize={FLAGS.quantize}: expected --images with int8, and with int8 alone")
+        raise errors.UserError(f"--quantize={FLAGS.quantize}: expected --images with int8, and with int8 alone")
     if FLAGS.images is None:
         return None
     splits = data.load(config.Data("folder", FLAGS.images), model.inputs[0].shape[1], seed=0)

@@ -10,7 +10,7 @@ import sys
 
 from absl import app, flags
 
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, files, terminal
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "the .keras to write; the checkpoint's name with .keras behind it by default")
@@ -21,16 +21,16 @@ ENDINGS = (".pth", ".pt", ".tar", ".bin")  # published files end in _w1.0, where
 def main(argv):
     try:
         if len(argv) != 2:
-            raise files.UserError(f"expected one checkpoint, found {len(argv) - 1}: import_ofa.py CHECKPOINT.pth")
+            raise errors.UserError(f"expected one checkpoint, found {len(argv) - 1}: import_ofa.py CHECKPOINT.pth")
         path = pathlib.Path(argv[1])
         name = path.stem if path.suffix in ENDINGS else path.name
         out = pathlib.Path(FLAGS.out or path.parent / f"{name}.keras")
         if out.suffix != ".keras":
-            raise files.UserError(f"--out={out}: expected a name that ends in .keras")
+            raise errors.UserError(f"--out={out}: expected a name that ends in .keras")
         net, tensors = _supernet(path, _read(path))
         with files.replacing(out) as beside:
             net.save(beside)
-    except (files.UserError, OSError) as error:
+    except (errors.UserError, OSError) as error:
         sys.exit(terminal.fail(error, "import_ofa"))
     parameters = sum(weight.shape.num_elements() for weight in net.trainable_variables)
     print(
@@ -44,23 +44,23 @@ def _read(path):
     try:
         import torch
     except ImportError:
-        raise files.UserError("reading a checkpoint needs PyTorch: pip install -e '.[ofa]'") from None
+        raise errors.UserError("reading a checkpoint needs PyTorch: pip install -e '.[ofa]'") from None
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise files.UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise errors.UserError(f"cannot read {path}: {error.strerror or error}") from None
     except Exception as error:  # torch tells of unusable files in many ways and words
-        raise files.UserError(
+        raise errors.UserError(
             f"{path}: expected a PyTorch checkpoint that holds a state_dict and no objects of other classes, "
             f"found something else or a broken file ({type(error).__name__})"
         ) from None
     if isinstance(state, dict):
         state = state.get("state_dict", state)
     if not isinstance(state, dict):
-        raise files.UserError(f"{path}: expected a state_dict, found a {type(state).__name__}")
+        raise errors.UserError(f"{path}: expected a state_dict, found a {type(state).__name__}")
     for name, value in state.items():
         if not isinstance(value, torch.Tensor):
-            raise files.UserError(f"{path}: expected tensors alone, found '{name}' of type {type(value).__name__}")
+            raise errors.UserError(f"{path}: expected tensors alone, found '{name}' of type {type(value).__name__}")
     return {name: value.detach().float().numpy() for name, value in state.items()}
 
 
@@ -72,8 +72,8 @@ def _supernet(path, state):
     try:
         with terminal.quiet():
             net = ofa.to_supernet(state, backbone=backbone.Backbone(resolution=FLAGS.resolution))
-    except files.UserError as error:
-        raise files.UserError(f"{path}: {error}") from None
+    except errors.UserError as error:
+        raise errors.UserError(f"{path}: {error}") from None
     return net, sum(not name.endswith(ofa.UNUSED) for name in state)
 
 

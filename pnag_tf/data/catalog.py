@@ -16,7 +16,7 @@ import numpy as np
 import tqdm
 
 from pnag_tf.data import examples, folder
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -44,7 +44,7 @@ def check_name(name: str) -> None:
     if name.split("/")[0].split(":")[0] not in known:
         near = difflib.get_close_matches(name, ["fashion_mnist", "folder", *known], n=4)
         hint = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""
-        raise files.UserError(f"unknown dataset '{name}': expected fashion_mnist, folder or a name of TFDS{hint}")
+        raise errors.UserError(f"unknown dataset '{name}': expected fashion_mnist, folder or a name of TFDS{hint}")
 
 
 def check_network(builder: tfds.core.DatasetBuilder) -> None:
@@ -61,10 +61,10 @@ def check_network(builder: tfds.core.DatasetBuilder) -> None:
     try:
         socket.create_connection((address.hostname, port), CONNECT_SECONDS).close()
     except OSError as error:
-        raise files.UserError(
+        raise errors.UserError(
             f"{builder.name} is not in {builder.data_path.parent.parent} and cannot be downloaded: "
             f"{address.hostname} is out of reach ({error.strerror or error}); "
-            f"connect to the network, or give the data directory of a prepared copy: --data_dir"
+            "connect to the network, or give the data directory of a prepared copy: `data.data_dir`"
         ) from None
 
 
@@ -73,7 +73,7 @@ def check_manual(builder: tfds.core.DatasetBuilder, data_dir: str) -> None:
     instructions = getattr(builder, INSTRUCTIONS, None)
     manual = root(data_dir) / "downloads" / "manual"
     if instructions and not (manual.is_dir() and any(manual.iterdir())):
-        raise files.UserError(
+        raise errors.UserError(
             f"{builder.name} has to be downloaded by hand into {manual}, which is empty or missing. "
             f"TFDS says:\n{inspect.cleandoc(str(instructions))}"
         )
@@ -89,10 +89,10 @@ def prepare(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     try:
         builder = library().builder(name, data_dir=str(root(data_dir)))
     except Exception as error:  # TFDS raises many kinds: unknown versions, configs, missing packages
-        raise files.UserError(f"TFDS cannot open '{name}': {error}") from error
+        raise errors.UserError(f"TFDS cannot open '{name}': {error}") from error
     found, kinds = dict(builder.info.features.items()), library().features
     if not (isinstance(found.get("image"), kinds.Image) and isinstance(found.get("label"), kinds.ClassLabel)):
-        raise files.UserError(f"dataset '{name}' has {', '.join(found)}; expected 'image' and the class 'label'")
+        raise errors.UserError(f"dataset '{name}' has {', '.join(found)}; expected 'image' and the class 'label'")
     if builder.info.splits:
         return builder
     check_manual(builder, data_dir)
@@ -101,7 +101,7 @@ def prepare(name: str, data_dir: str) -> tfds.core.DatasetBuilder:
     try:
         builder.download_and_prepare()
     except Exception as error:  # ditto: checksums, archives, missing manual files (AssertionError)
-        raise files.UserError(f"TFDS cannot prepare '{name}' in {root(data_dir)}: {error}") from error
+        raise errors.UserError(f"TFDS cannot prepare '{name}' in {root(data_dir)}: {error}") from error
     return builder
 
 
@@ -162,7 +162,7 @@ def load(name: str, data_dir: str, class_subset: int, seed: int) -> examples.Sou
     """
     builder = prepare(name, data_dir)
     if "train" not in builder.info.splits:
-        raise files.UserError(f"dataset '{name}' has the splits {', '.join(builder.info.splits)}; expected train")
+        raise errors.UserError(f"dataset '{name}' has the splits {', '.join(builder.info.splits)}; expected train")
     class_names = builder.info.features["label"].names
     chosen = examples.choose_classes(len(class_names), class_subset, seed)
     published_test = test_split(builder)

@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -79,7 +79,7 @@ def choose_classes(classes: int, subset: int, seed: int) -> np.ndarray:
     if subset == 0:
         return np.arange(classes)
     if not 2 <= subset <= classes:
-        raise files.UserError(f"class_subset {subset}; expected 0 (all) or 2 to {classes}")
+        raise errors.SettingError("data.class_subset", f"expected 0 (all) or 2 to {classes}, found {subset}")
     return np.sort(generator(seed, "classes").choice(classes, subset, replace=False))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnag_tf.data import examples
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 TEST_FOLDERS = ("test", "val", "validation")
@@ -61,13 +61,13 @@ def read_part(folder: pathlib.Path, class_names: tuple[str, ...]) -> examples.Ex
             if path.suffix.lower() in SUFFIXES and path.is_file()
         )
         if not found:
-            raise files.UserError(f"{folder / name} has no JPEG or PNG images; expected {LAYOUT}")
+            raise errors.UserError(f"{folder / name} has no JPEG or PNG images; expected {LAYOUT}")
         paths += found
         labels += [label] * len(found)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for path, whole in zip(paths, pool.map(is_whole, paths), strict=True):
             if not whole:
-                raise files.UserError(f"{path} is broken: expected a whole JPEG or PNG image; repair or remove it")
+                raise errors.UserError(f"{path} is broken: expected a whole JPEG or PNG image; repair or remove it")
     return examples.Examples(np.array([str(path) for path in paths]), np.array(labels, np.int32))
 
 
@@ -75,7 +75,7 @@ def class_folders(folder: pathlib.Path) -> tuple[str, ...]:
     names = tuple(entry.name for entry in subfolders(folder))
     if len(names) < 2:
         found = f"one, '{names[0]}'" if names else "none"
-        raise files.UserError(f"{folder}: expected at least two class folders, found {found}; expected {LAYOUT}")
+        raise errors.UserError(f"{folder}: expected at least two class folders, found {found}; expected {LAYOUT}")
     return names
 
 
@@ -87,13 +87,13 @@ def load(folder: pathlib.Path, class_subset: int, seed: int) -> examples.Source:
         differ between the training and the test folder.
     """
     if not folder.is_dir():
-        raise files.UserError(f"--data_dir={folder} is not a folder; expected {LAYOUT}")
+        raise errors.SettingError("data.data_dir", f"{folder} is not a folder; expected {LAYOUT}")
     tests = [folder / name for name in TEST_FOLDERS if (folder / name).is_dir()]
     parted = (folder / "train").is_dir() and bool(tests)
     every = class_folders(folder / "train" if parted else folder)
     if parted and (other := class_folders(tests[0])) != every:
         odd = ", ".join(sorted(set(every) ^ set(other))[:5])
-        raise files.UserError(f"{folder / 'train'} and {tests[0]} have different classes: {odd} only in one of them")
+        raise errors.UserError(f"{folder / 'train'} and {tests[0]} have different classes: {odd} only in one of them")
     names = tuple(every[index] for index in examples.choose_classes(len(every), class_subset, seed))
     if parted:
         return examples.Source(names, read_part(folder / "train", names), read_part(tests[0], names))

@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 
 from pnag_tf.data import examples
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 DEBIAN_FOLDER = pathlib.Path("/usr/share/datasets/fashion-mnist")
 NAMES = {
@@ -35,19 +35,19 @@ def read(path: pathlib.Path, dimensions: int) -> np.ndarray:
     try:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError:
-        raise files.UserError(f"{path} is missing; expected {', '.join(NAMES.values())} beside each other") from None
+        raise errors.UserError(f"{path} is missing; expected {', '.join(NAMES.values())} beside each other") from None
     except (OSError, EOFError, zlib.error) as error:
-        raise files.UserError(f"{path}: expected a gzipped IDX file, found {error}") from None
+        raise errors.UserError(f"{path}: expected a gzipped IDX file, found {error}") from None
     head = 4 + 4 * dimensions
     # The magic number: two zero bytes, 8 for uint8, the number of dimensions; then big-endian sizes.
     if len(content) < head or content[:4] != bytes([0, 0, 8, dimensions]):
-        raise files.UserError(
+        raise errors.UserError(
             f"{path}: expected an IDX file of uint8 in {dimensions} dimensions, found the bytes {content[:4].hex(' ')}"
         )
     shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
     expected = head + int(np.prod(shape))
     if len(content) != expected:
-        raise files.UserError(f"{path}: expected {expected} bytes for shape {shape}, found {len(content)}")
+        raise errors.UserError(f"{path}: expected {expected} bytes for shape {shape}, found {len(content)}")
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
@@ -62,9 +62,9 @@ def load(folder: pathlib.Path) -> examples.Source:
         image_path, label_path = folder / NAMES[name, "images"], folder / NAMES[name, "labels"]
         images, labels = read(image_path, 3), read(label_path, 1)
         if len(images) != len(labels):
-            raise files.UserError(f"{image_path} has {len(images)} images, {label_path} has {len(labels)} labels")
+            raise errors.UserError(f"{image_path} has {len(images)} images, {label_path} has {len(labels)} labels")
         if labels.size == 0 or labels.max() >= len(CLASS_NAMES):
-            raise files.UserError(f"{label_path}: expected labels from 0 to {len(CLASS_NAMES) - 1}")
+            raise errors.UserError(f"{label_path}: expected labels from 0 to {len(CLASS_NAMES) - 1}")
         return examples.Examples(images[..., np.newaxis], labels.astype(np.int32))
 
     return examples.Source(CLASS_NAMES, part("train"), part("test"), MEAN, STD)

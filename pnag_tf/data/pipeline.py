@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pnag_tf import config
 from pnag_tf.data import augment, catalog, examples, folder, idx
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 SHIFT = 1 / 8  # 'shift' moves images by up to this share of their side: 4 px of 32
 EPOCH_SEEDS = 1_000_003  # seeds of different runs stay apart for as many epochs
@@ -51,7 +51,7 @@ def _open(dataset: str, data_dir: str, class_subset: int, seed: int) -> examples
     path = pathlib.Path(data_dir).expanduser()
     if dataset == "folder":
         if not data_dir:
-            raise files.UserError(f"--dataset=folder needs --data_dir; expected {folder.LAYOUT}")
+            raise errors.SettingError("data.data_dir", f"`data.dataset=folder` needs it; expected {folder.LAYOUT}")
         return folder.load(path, class_subset, seed)
     if dataset != "fashion_mnist":
         return catalog.load(dataset, data_dir, class_subset, seed)
@@ -67,10 +67,10 @@ def _open(dataset: str, data_dir: str, class_subset: int, seed: int) -> examples
 def _fashion_from_catalog(data_dir: str) -> examples.Source:
     try:
         source = catalog.load("fashion_mnist", data_dir, 0, 0)
-    except files.UserError as error:
-        raise files.UserError(
+    except errors.UserError as error:
+        raise errors.UserError(
             f"Fashion-MNIST is not in {data_dir or idx.DEBIAN_FOLDER}: install Debian's dataset-fashion-mnist, or give "
-            f"the folder of its four IDX files ({idx.NAMES['train', 'images']} ...) with --data_dir; {error}"
+            f"the folder of its four IDX files ({idx.NAMES['train', 'images']} ...) as `data.data_dir`; {error}"
         ) from error
     return dataclasses.replace(source, class_names=idx.CLASS_NAMES, mean=idx.MEAN, std=idx.STD)
 
@@ -82,15 +82,19 @@ def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examp
       UserError: a setting that cannot be, or too few images.
     """
     if data.augmentation not in augment.KINDS:
-        raise files.UserError(f"augmentation '{data.augmentation}'; choose from {', '.join(augment.KINDS)}")
+        raise errors.SettingError(
+            "data.augmentation", f"found '{data.augmentation}'; choose from {', '.join(augment.KINDS)}"
+        )
     if not 0 < data.validation_fraction < 1:
-        raise files.UserError(f"validation_fraction {data.validation_fraction}; expected between 0 and 1")
+        raise errors.SettingError(
+            "data.validation_fraction", f"expected between 0 and 1, found {data.validation_fraction}"
+        )
     source = _open(data.dataset, data.data_dir, data.class_subset, seed)
     kept, held_out = examples.stratified(
         source.train.labels, data.validation_fraction, examples.generator(seed, "validation")
     )
     if not len(held_out) or not len(source.test):
-        raise files.UserError(
+        raise errors.UserError(
             f"dataset '{data.dataset}' has {len(source.train)} training and {len(source.test)} test images; "
             "expected at least two for training and one for test in some class"
         )
@@ -216,7 +220,7 @@ class Splits:
         for part in (self._train, self._validation):
             for path in () if part.in_memory else part.images:
                 if not folder.decodes(path):
-                    raise files.UserError(f"{path} is broken: it cannot be decoded; repair or remove it")
+                    raise errors.UserError(f"{path} is broken: it cannot be decoded; repair or remove it")
 
     def _some(self, part: examples.Examples, images: int, purpose: str) -> examples.Examples:
         if not images or images >= len(part):

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import export, turns
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 BATCH_SIZE = 64  # of the paper's GPU figures
 SLICE_MS = 20.0  # each model is timed for this long before it is the next one's turn
@@ -80,7 +80,7 @@ def _timer(
     model = _load(model, name)
     shape = (batch_size, *model.inputs[0].shape[1:])
     if len(model.inputs) != 1 or len(model.outputs) != 1 or None in shape:
-        raise files.UserError(
+        raise errors.UserError(
             f"{name}: expected one input of fixed shape and one output, found input {model.inputs[0].shape}"
         )
     with tf.device(place):
@@ -98,7 +98,7 @@ def _timer(
         run_ms = min(sample() for _ in range(4))  # the first ones choose algorithms, and compile
     except (tf.errors.OpError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise files.UserError(f"{name}: cannot run with a batch of {batch_size} on {place} ({reason})") from None
+        raise errors.UserError(f"{name}: cannot run with a batch of {batch_size} on {place} ({reason})") from None
     return turns.Timer(sample, run_ms, SLICE_MS)
 
 
@@ -107,9 +107,9 @@ def _place(allow_cpu: bool) -> str:
         return "/GPU:0"
     if allow_cpu:
         return "/CPU:0"
-    raise files.UserError(
-        "--device=gpu: expected a GPU that TensorFlow can use, found none (BUILD.md tells what it needs); "
-        "--device=cpu measures on this machine's CPU"
+    raise errors.DeviceError(
+        "`device=gpu`: expected a GPU that TensorFlow can use, found none (BUILD.md tells what it needs); "
+        "`device=cpu` measures on this machine's CPU"
     )
 
 
@@ -123,7 +123,7 @@ def _load(model: devices.Model, name: str) -> keras.Model:
             return keras.models.load_model(path, compile=False)
         except (ValueError, OSError, TypeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise files.UserError(f"{name}: expected a .keras file of a model ({reason})") from None
+            raise errors.UserError(f"{name}: expected a .keras file of a model ({reason})") from None
 
 
 def _graph(model: keras.Model, shape: tuple[int, ...], place: str, xla: bool) -> Callable[[tf.Tensor], list]:

@@ -23,7 +23,7 @@ from ai_edge_litert import interpreter as litert
 
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import export, turns
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, terminal
 
 SLICE_MS = 5.0  # each model is timed for this long before it is the next one's turn
 SAMPLE_MS = 0.3  # shorter networks run several times a sample: reading the CPU clock takes about a microsecond
@@ -87,7 +87,7 @@ def _load(model: devices.Model, threads: int) -> litert.Interpreter:
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         name = "the model" if isinstance(model, bytes) else model
-        raise files.UserError(f"{name}: expected a .tflite that LiteRT can run ({error})") from None
+        raise errors.UserError(f"{name}: expected a .tflite that LiteRT can run ({error})") from None
     rng = np.random.default_rng(0)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], rng.normal(size=detail["shape"]).astype(detail["dtype"]))

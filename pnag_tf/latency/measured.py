@@ -17,7 +17,7 @@ from pnag_tf.latency import device as devices
 from pnag_tf.latency import jobs
 from pnag_tf.space import network
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 TOGETHER = 16  # networks of one call, without the one that all calls share
 COLUMNS = ("arch", "latency_ms", "measured_ms", "slowness", "device")
@@ -46,7 +46,7 @@ def latency_ms(
     path, folder, described = pathlib.Path(path), pathlib.Path(f"{path}.parts"), device.describe()
     rows = files.rows_left(path, COLUMNS)
     for other in {row["device"] for row in rows} - {described}:
-        raise files.UserError(f"{path}: expected latencies of {described}, found those of {other}")
+        raise errors.UserError(f"{path}: expected latencies of {described}, found those of {other}")
     archs = config.space.decode(choices)
     shared = config.space.decode(config.space.largest())[0]  # the slowest: what disturbs counts least in it
     asked = list(dict.fromkeys([shared, *archs]))

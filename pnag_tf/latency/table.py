@@ -26,7 +26,7 @@ from pnag_tf.latency import jobs
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import network
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files, frozen
+from pnag_tf.util import errors, files, frozen
 
 CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
 
@@ -82,8 +82,8 @@ class LatencyTable:
 
 def median_error(networks: Iterable[TimedNetwork]) -> float:
     """Median of |predicted / measured - 1|; NaN without networks."""
-    errors = [abs(net.predicted_ms / net.measured_ms - 1) for net in networks]
-    return float(np.median(errors)) if errors else float("nan")
+    each = [abs(net.predicted_ms / net.measured_ms - 1) for net in networks]
+    return float(np.median(each)) if each else float("nan")
 
 
 def load(
@@ -96,10 +96,10 @@ def load(
     """
     value = files.read_json(path)
     if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(LatencyTable)}:
-        raise files.UserError(f"{path}: expected a latency table")
+        raise errors.UserError(f"{path}: expected a latency table")
     expected = {"space": dataclasses.asdict(space), "backbone": dataclasses.asdict(backbone), "device": device}
     for difference in frozen.differences(expected, value):
-        raise files.UserError(f"{path} is the table of another run: {difference}")
+        raise errors.UserError(f"{path} is the table of another run: {difference}")
     value["layer_ms"] = np.array(value["layer_ms"], np.float64)
     for part in ("calibration", "check"):
         value[part] = tuple(TimedNetwork(**net) for net in value[part])
@@ -171,13 +171,13 @@ def fit(sums_ms: np.ndarray, network_ms: np.ndarray) -> tuple[float, float, floa
       UserError: the scale is not positive, or the networks are too few.
     """
     if len(sums_ms) < 3:
-        raise files.UserError(f"latency table: expected at least 3 calibration networks, found {len(sums_ms)}")
+        raise errors.UserError(f"latency table: expected at least 3 calibration networks, found {len(sums_ms)}")
     powers = np.stack([np.ones_like(sums_ms), sums_ms, sums_ms**2], axis=1)
     solution = _least_relative_errors(powers, network_ms)
     if solution[2] < 0 or solution[1] <= 0:  # a curve through few and noisy networks may fall where none of them lies
         solution = np.append(_least_relative_errors(powers[:, :2], network_ms), 0.0)
     if not (np.isfinite(solution).all() and solution[1] > 0):
-        raise files.UserError("latency table: slower blocks did not make slower networks; the machine is too busy")
+        raise errors.UserError("latency table: slower blocks did not make slower networks; the machine is too busy")
     return tuple(solution.tolist())
 
 

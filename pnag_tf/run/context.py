@@ -20,7 +20,7 @@ from pnag_tf.latency.android import measure as android
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import ofa, shrinking, subnet
-from pnag_tf.util import files, scalars
+from pnag_tf.util import errors, files, scalars
 
 
 class Resources:
@@ -37,7 +37,7 @@ class Resources:
         backbone = self._config.backbone
         splits = data_lib.load(self._config.data, backbone.resolution, self._config.seed)
         if splits.info.classes != backbone.classes:
-            raise files.UserError(f"expected images of {backbone.classes} classes, found {splits.info.classes}")
+            raise errors.UserError(f"expected images of {backbone.classes} classes, found {splits.info.classes}")
         return splits
 
     @functools.cached_property

@@ -12,7 +12,7 @@ import pnag_tf
 from pnag_tf import config as config_lib
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 # Settings that may change from call to call.
 FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")
@@ -52,7 +52,7 @@ def enter(
     # Listed before the settings are looked for: the first worker writes them before anything else.
     made = {each.name for each in _entries(layout.root) if not files.is_temporary(each)}
     if made and not path.exists():
-        raise files.UserError(f"{layout.root}: expected an empty folder or a run, found other files")
+        raise errors.UserError(f"{layout.root}: expected an empty folder or a run, found other files")
     made_by = f"pnag_tf {pnag_tf.__version__}"
     if distribution.shared(path).exists():
         there = read_settings(layout)
@@ -70,7 +70,7 @@ def enter(
         files.write_json(path, {MADE_BY: made_by} | settings)
 
 
-class OtherSettings(files.UserError):
+class OtherSettings(errors.UserError):
     """The folder belongs to a run with other settings; it can be started anew."""
 
 
@@ -88,14 +88,14 @@ def read_settings(layout: layout_lib.Layout) -> dict:
     """
     path = layout.config
     if not path.exists():
-        raise files.UserError(f"{layout.root}: expected the folder of a run, found no {path.name} in it")
+        raise errors.UserError(f"{layout.root}: expected the folder of a run, found no {path.name} in it")
     found, parts = files.read_json(path), dataclasses.asdict(config_lib.Config(""))
     marked = isinstance(found, dict) and str(found.get(MADE_BY, "")).startswith("pnag_tf ")
     whole = isinstance(found, dict) and all(name in found for name in _UNMARKED)
     if not (marked or whole) or any(
         isinstance(value, dict) and not isinstance(found.get(name, {}), dict) for name, value in parts.items()
     ):
-        raise files.UserError(f"{path}: expected the settings of a run, found something else; left as it is")
+        raise errors.UserError(f"{path}: expected the settings of a run, found something else; left as it is")
     return found
 
 

@@ -14,7 +14,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.search import rounds
 from pnag_tf.supernet import fanout
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
@@ -118,7 +118,9 @@ def measure(context: context_lib.Context, choices: np.ndarray) -> records_lib.Re
         command = rounds.command(config.eval.measure_command, config.space, config.eval.measure_timeout_s)
         return command(choices)
     if not context.has_supernet:
-        raise files.UserError("records without a supernet: expected `eval.measure_command` to measure with, found none")
+        raise errors.UserError(
+            "records without a supernet: expected `eval.measure_command` to measure with, found none"
+        )
     judged = context.resources.subnets.accuracies(choices, context.resources.validation)
     top1 = [top1 for top1, _ in tqdm(judged, total=len(choices), desc="round", unit="network")]
     return records_lib.Records(config.space, choices, np.array(top1), latencies_ms(context, choices))

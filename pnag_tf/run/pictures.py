@@ -13,7 +13,7 @@ from matplotlib import figure as figure_lib
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 _METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
 _MEASURED = (
@@ -47,7 +47,7 @@ def draw(layout: layout_lib.Layout) -> list[pathlib.Path]:
     for name, figure in of_run(layout):
         written += style.save(figure, layout.figures / name)
     if not written:
-        raise files.UserError(
+        raise errors.UserError(
             f"{layout.root}: nothing to draw; expected evaluator/history.csv, generator/history.csv, eval/samples.csv, "
             "eval/<method>.csv or latency_table.json, found none with values"
         )
@@ -103,17 +103,17 @@ def _proposed(layout: layout_lib.Layout) -> list[dict[str, Any]]:
             try:
                 arch = row["arch"] = space_lib.Architecture.parse(row["arch"])
             except ValueError as error:
-                raise files.UserError(f"{path}: {error}") from None
+                raise errors.UserError(f"{path}: {error}") from None
             slots, rest = divmod(len(arch.kernels), len(arch.depths))
             if rest or len(arch.ratios) != len(arch.kernels) or max(arch.depths) > slots:
-                raise files.UserError(f"{path}: expected as many kernels and ratios as layer slots, found '{arch}'")
+                raise errors.UserError(f"{path}: expected as many kernels and ratios as layer slots, found '{arch}'")
             if not np.isfinite(row["latency_at_table_ms"]):  # no reference was measured: as measured
                 row["latency_at_table_ms"] = row["latency_ms"]
             shapes.setdefault((len(arch.depths), slots), path)
             rows.append(row)
     if len(shapes) > 1:
         first, second, *_ = shapes.values()
-        raise files.UserError(f"{second}: expected architectures of one space, found another than in {first}")
+        raise errors.UserError(f"{second}: expected architectures of one space, found another than in {first}")
     return rows
 
 
@@ -129,7 +129,7 @@ def _table(path: pathlib.Path) -> tuple[str, dict[str, Sequence[np.ndarray]]]:
         }
         return str(value["device"]), networks
     except (KeyError, TypeError, ValueError):
-        raise files.UserError(f"{path}: expected a latency table with device, calibration and check") from None
+        raise errors.UserError(f"{path}: expected a latency table with device, calibration and check") from None
 
 
 # ---- CSV files ------------------------------------------------------------------------------------------------------
@@ -154,4 +154,4 @@ def _value(path: pathlib.Path, number: int, name: str, row: Mapping[str, str | N
     try:
         return float(row.get(name) or "nan")
     except ValueError:
-        raise files.UserError(f"{path}, row {number}: expected a number in {name}, found '{row[name]}'") from None
+        raise errors.UserError(f"{path}, row {number}: expected a number in {name}, found '{row[name]}'") from None

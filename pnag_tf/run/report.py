@@ -16,7 +16,7 @@ from pnag_tf.latency import table as latency_table
 from pnag_tf.run import folder, pictures
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files, pages
+from pnag_tf.util import errors, files, pages
 
 SLOW = 1.25  # a machine that lost this factor since the latency table was made is told of
 FEW_RECORDS = 200
@@ -78,7 +78,7 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
     settings = folder.read_settings(layout)
     methods = _methods(layout)
     if not methods:
-        raise files.UserError(f"{layout.root}: expected eval/<method>.csv, found none: stage eval makes it")
+        raise errors.UserError(f"{layout.root}: expected eval/<method>.csv, found none: stage eval makes it")
     drawn = {name: _data_uri(figures.svg(figure)) for name, figure in pictures.of_run(layout, tuple(FIGURES))}
     template = pages.environment(autoescape=True).get_template("report.html.j2")
     page = template.render(

@@ -17,7 +17,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, folder, learn, measure, study, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 Paths = Iterable[pathlib.Path]
 
@@ -216,7 +216,7 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
     """
     stage, settings = STAGES[name], _settings(context)
     if not context.has_supernet and name in ("supernet", "latency_table", "finetune"):
-        raise files.UserError(f"stage {name}: with given records there is no network")
+        raise errors.UserError(f"stage {name}: with given records there is no network")
     if context.has_supernet and stage.device:
         context.resources.device.describe()
     for need in stage.needs:
@@ -241,7 +241,7 @@ def _met(context: context_lib.Context, settings: dict, stage: Stage, need: str) 
         found = evaluate.found_by(context) is not None
         if not found and context.distribution.replicas > 1:
             path = context.layout.table(context.config.method)
-            raise files.UserError(f"{stage.name} on several workers: expected {path}, found none: run eval first")
+            raise errors.UserError(f"{stage.name} on several workers: expected {path}, found none: run eval first")
         return found
     if stage.name == "eval" and need == "generator" and context.config.method != evaluate.PNAG:
         return True

@@ -12,7 +12,7 @@ from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune as finetune_lib
 from pnag_tf.supernet import shrinking
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 def supernet(context: context_lib.Context) -> None:
@@ -89,14 +89,14 @@ def _given(context: context_lib.Context) -> list[dict[str, str]]:
     path, columns = context.config.finetune.archs, ("budget_ms", "arch")
     rows = [{name: row[name] for name in columns} for row in files.read_csv(path, columns)]
     if not rows:
-        raise files.UserError(f"{path}: expected at least one architecture, found none")
+        raise errors.UserError(f"{path}: expected at least one architecture, found none")
     for number, row in enumerate(rows, 1):
         try:
             context.config.space.encode([row["arch"]])
             if not 0 < float(row["budget_ms"]) < float("inf"):
                 raise ValueError(f"expected milliseconds in budget_ms, found '{row['budget_ms']}'")
         except (TypeError, ValueError) as error:
-            raise files.UserError(f"{path}, row {number}: {error}") from None
+            raise errors.UserError(f"{path}, row {number}: {error}") from None
     return rows
 
 

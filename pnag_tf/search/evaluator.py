@@ -25,7 +25,7 @@ from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files, scalars
+from pnag_tf.util import errors, files, scalars
 
 FILE = "evaluator.npz"
 SLACK = 3  # features
@@ -201,7 +201,7 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace, predictors: pr
     for number, variable in enumerate(result.variables):
         stored = arrays[f"variable_{number}"]
         if stored.shape != variable.shape:
-            raise files.UserError(f"{path}: an evaluator of another space ({stored.shape} for {variable.shape})")
+            raise errors.UserError(f"{path}: an evaluator of another space ({stored.shape} for {variable.shape})")
         variable.assign(stored)
     return result
 

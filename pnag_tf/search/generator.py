@@ -20,7 +20,7 @@ from pnag_tf import config as config_lib
 from pnag_tf.search import budgets as interpolation
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 FILE = "generator.npz"
 KINDS = ("depth", "ratio", "kernel")
@@ -288,4 +288,4 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Generator:
     try:
         return Generator(space, settings, arrays["budgets_ms"], arrays["theta"])
     except ValueError as error:
-        raise files.UserError(f"{path}: a generator of another space ({error})") from None
+        raise errors.UserError(f"{path}: a generator of another space ({error})") from None

@@ -25,7 +25,7 @@ from pnag_tf.search import ensemble, regression
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files, scalars
+from pnag_tf.util import errors, files, scalars
 
 FILE = "predictors.npz"
 
@@ -143,13 +143,13 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     settings = config_lib.Predictors(**meta["settings"])
     inputs = int(space.token_sizes.sum())
     if len(arrays["center"]) != inputs:
-        raise files.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
+        raise errors.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
     network = _restore(inputs, settings, arrays, "network")
     latency = Latency(arrays["latency"])
     if "latency_scale_ms" in meta:
         by_network = _restore(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
         latency = Latency(arrays["latency"], by_network, meta["latency_scale_ms"])
-    errors = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
+    process = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
     accuracy = accuracy_lib.Accuracy(
         arrays["linear"],
         arrays["center"],
@@ -157,7 +157,7 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
         network,
         meta["scale"],
         arrays["shares"],
-        regression.GaussianProcess(**errors) if errors else None,
+        regression.GaussianProcess(**process) if process else None,
     )
     return Predictors(space, settings, latency, accuracy, meta["report"])
 
@@ -191,7 +191,7 @@ def train(
       FloatingPointError: the loss became NaN.
     """
     if len(records) < 20:
-        raise files.UserError(f"predictors: expected 20 records or more, found {len(records)}")
+        raise errors.UserError(f"predictors: expected 20 records or more, found {len(records)}")
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
     accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
     latency = _fit_latency(training, settings, seed, progress)
@@ -217,9 +217,9 @@ def correct(predictors: Predictors, records: records_lib.Records) -> Predictors:
         return predictors
     space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
     one_hot = space.one_hot(new.choices)
-    errors = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy())
+    process = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy())
     latency = _with_ridge(predictors._latency, records)
-    accuracy = dataclasses.replace(accuracy, errors=errors)
+    accuracy = dataclasses.replace(accuracy, errors=process)
     return Predictors(space, predictors.settings, latency, accuracy, predictors.report)
 
 

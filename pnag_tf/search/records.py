@@ -11,7 +11,7 @@ import pathlib
 import numpy as np
 
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 COLUMNS = ("arch", "top1", "latency_ms")
 
@@ -78,10 +78,10 @@ def read(path: str | os.PathLike, space: space_lib.SearchSpace, device: str = "m
     try:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise files.UserError(f"cannot read records {path}: {getattr(error, 'strerror', error)}") from None
+        raise errors.UserError(f"cannot read records {path}: {getattr(error, 'strerror', error)}") from None
     rows = _json_rows(path, text, device) if path.suffix == ".json" else csv_rows(text, str(path))
     if not rows:
-        raise files.UserError(f"{path}: expected records, found none")
+        raise errors.UserError(f"{path}: expected records, found none")
     return from_rows(rows, space, str(path))
 
 
@@ -93,9 +93,9 @@ def from_rows(rows: list[tuple[str, str, str]], space: space_lib.SearchSpace, so
             arch, top1, latency_ms = space_lib.Architecture.parse(row[0]), float(row[1]), float(row[2])
             space.check(arch)
         except (TypeError, ValueError) as error:
-            raise files.UserError(f"{source}, record {number}: {error}") from None
+            raise errors.UserError(f"{source}, record {number}: {error}") from None
         if not (0 <= top1 <= 1 and 0 < latency_ms < float("inf")):
-            raise files.UserError(
+            raise errors.UserError(
                 f"{source}, record {number}: expected top1 as a fraction and latency_ms > 0, found {row[1]}, {row[2]}"
             )
         for column, value in zip(columns, (arch, top1, latency_ms), strict=True):
@@ -109,7 +109,7 @@ def csv_rows(text: str, source: str) -> list[tuple[str, str, str]]:
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         found = ",".join(reader.fieldnames or ("nothing",))
-        raise files.UserError(f"{source}: expected a CSV with columns {','.join(COLUMNS)}, found {found[:200]}")
+        raise errors.UserError(f"{source}: expected a CSV with columns {','.join(COLUMNS)}, found {found[:200]}")
     return [tuple(row[column] for column in COLUMNS) for row in reader]
 
 
@@ -117,7 +117,7 @@ def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, fl
     try:
         table = json.loads(text)
     except json.JSONDecodeError as error:
-        raise files.UserError(f"{path}: expected JSON, found {error}") from None
+        raise errors.UserError(f"{path}: expected JSON, found {error}") from None
     rows = []
     for number, entry in enumerate(table if isinstance(table, list) else [], 1):
         try:
@@ -125,7 +125,7 @@ def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, fl
             values = next(value for key, value in entry.items() if key.startswith("w"))
             rows.append((entry["arch"], values["top1_acc"], 1000.0 * values[f"{device}_latency"]))
         except (AttributeError, KeyError, StopIteration, TypeError) as error:
-            raise files.UserError(
+            raise errors.UserError(
                 f"{path}, record {number}: expected arch, top1_acc and {device}_latency, found none ({error})"
             ) from None
     return rows

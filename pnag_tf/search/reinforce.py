@@ -19,7 +19,7 @@ from pnag_tf.search import evaluator as evaluator_lib
 from pnag_tf.search import generator as generator_lib
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files, scalars
+from pnag_tf.util import errors, files, scalars
 
 CHECKPOINT = "checkpoint.npz"
 CHUNK = 50  # iterations in one call of the graph, and in one row of the history
@@ -204,7 +204,7 @@ class PolicyGradient:
         arrays = files.read_npz(path)
         found = str(arrays["identity"])
         if found != self._identity():
-            raise files.UserError(f"{path}: checkpoint of another run, {found}; this run is {self._identity()}")
+            raise errors.UserError(f"{path}: checkpoint of another run, {found}; this run is {self._identity()}")
         self.generator.theta.assign(arrays["theta"])
         self._baseline.assign(arrays["baseline"])
         self.iteration, self.history = int(arrays["iteration"]), json.loads(str(arrays["history"]))

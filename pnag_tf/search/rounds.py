@@ -15,7 +15,7 @@ from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 # What a round's evolution starts from, a budget: architectures drawn (and as many random records), and best records.
 DRAWN, BEST, GENERATIONS = 500, 100, 60
@@ -42,7 +42,7 @@ def command(text: str, space: space_lib.SearchSpace, timeout_s: float) -> Measur
         order = [place.get(row.tobytes()) for row in space.canonical(choices)]
         if None in order:
             absent = asked[order.index(None)]
-            raise files.UserError(f"{source}: expected {len(asked)} architectures; {absent} is not among {len(rows)}")
+            raise errors.UserError(f"{source}: expected {len(asked)} architectures; {absent} is not among {len(rows)}")
         return measured[order]
 
     return measure
@@ -55,18 +55,18 @@ def _run(text: str, stdin: str, timeout_s: float) -> str:
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     try:
-        answer, errors = process.communicate(stdin, timeout=timeout_s)
+        answer, complaints = process.communicate(stdin, timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        raise files.UserError(f"'{text}': no answer within {timeout_s:g} s; stopped") from None
+        raise errors.UserError(f"'{text}': no answer within {timeout_s:g} s; stopped") from None
     except UnicodeDecodeError:
-        raise files.UserError(f"'{text}': expected text, found bytes that are none") from None
+        raise errors.UserError(f"'{text}': expected text, found bytes that are none") from None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     if process.returncode:
-        last = (errors.strip().splitlines() or ["no message"])[-1]
-        raise files.UserError(f"'{text}': exit code {process.returncode}, {last[:200]}")
+        last = (complaints.strip().splitlines() or ["no message"])[-1]
+        raise errors.UserError(f"'{text}': exit code {process.returncode}, {last[:200]}")
     return answer
 
 

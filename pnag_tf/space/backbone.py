@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from pnag_tf.space import space
 
@@ -65,7 +66,7 @@ class Backbone:
     base_widths: tuple[int, ...] = (24, 40, 80, 112, 160)
     strides: tuple[int, ...] = (2, 2, 2, 1, 2)
     squeeze_excite: tuple[bool, ...] = (False, True, False, True, True)
-    activations: tuple[str, ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
+    activations: tuple[Literal["relu", "hard_swish"], ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
     base_stem: int = 16
     base_first: int = 16
     base_final_expand: int = 960

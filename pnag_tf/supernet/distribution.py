@@ -13,7 +13,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 STRATEGIES = ("none", "mirrored", "multi_worker")
 WAIT_S = 600.0  # for a file of the first worker's
@@ -54,8 +54,8 @@ class Distribution:
         deadline = time.monotonic() + WAIT_S
         while not self.first and not path.exists():
             if time.monotonic() > deadline:
-                raise files.UserError(
-                    f"{path}: expected from the first worker, found nothing: --workdir must be shared"
+                raise errors.UserError(
+                    f"{path}: expected from the first worker, found nothing: `workdir` must be shared"
                 )
             time.sleep(0.2)
         return path
@@ -105,6 +105,6 @@ def make(name: str = "none") -> Distribution:
             raise ValueError
     except (KeyError, TypeError, ValueError):
         found = os.environ.get("TF_CONFIG", "nothing")[:200]
-        raise files.UserError(f"--strategy=multi_worker: expected TF_CONFIG={expected}, found {found}") from None
+        raise errors.UserError(f"`strategy=multi_worker`: expected TF_CONFIG={expected}, found {found}") from None
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     return Distribution(strategy, index == 0, None if index == 0 else tempfile.TemporaryDirectory())

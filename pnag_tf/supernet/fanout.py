@@ -15,7 +15,7 @@ import numpy as np
 from pnag_tf import config as config_lib
 from pnag_tf import data
 from pnag_tf.supernet import ofa, shrinking, subnet
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, terminal
 
 CORES = 4  # of an actor where there is no GPU
 REACH_S = 10.0  # for how long to wait for a cluster
@@ -74,14 +74,14 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
         except ray.exceptions.RayActorError as error:
             deaths += 1
             if deaths == DEATHS:
-                raise files.UserError(
+                raise errors.UserError(
                     f"Ray: {deaths} actors died one after the other: {terminal.first_line(error)}"
                 ) from None
             waiting.append(rows)
             send(make())
             continue
         except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, files.UserError):
+            if isinstance(error.cause, errors.UserError):
                 raise error.cause from None
             raise
         deaths = 0
@@ -106,7 +106,7 @@ def _library():
     try:
         import ray
     except ImportError:
-        raise files.UserError("--ray_address: Ray is not installed: python -m pip install -e '.[ray]'") from None
+        raise errors.SettingError("ray.address", "Ray is not installed: python -m pip install -e '.[ray]'") from None
     return ray
 
 
@@ -120,8 +120,8 @@ def _connect(ray, address: str) -> None:
             socket.create_connection((host, int(port)), REACH_S).close()
         ray.init(address=address, **options)
     except (OSError, ValueError, RuntimeError) as error:
-        raise files.UserError(
-            f"--ray_address={address}: no Ray cluster can be reached ({terminal.first_line(error)})"
+        raise errors.UserError(
+            f"`ray.address={address}`: no Ray cluster can be reached ({terminal.first_line(error)})"
         ) from None
 
 

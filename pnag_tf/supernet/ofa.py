@@ -20,7 +20,7 @@ import numpy as np
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import model as supernet_lib
-from pnag_tf.util import files, frozen
+from pnag_tf.util import errors, frozen
 
 STATISTICS = ("running_mean", "running_var")
 UNUSED = "num_batches_tracked"  # PyTorch's count of training steps, beside each batch norm
@@ -217,7 +217,7 @@ def _check(
     }
     found = [_listed(kind, entries) for kind, entries in problems.items() if entries]
     if found:
-        raise files.UserError(
+        raise errors.UserError(
             f"expected the tensors of once-for-all's MobileNetV3 (width multiplier {backbone.width_multiplier}, "
             f"{backbone.classes} classes), found {'; '.join(found)}"
         )
@@ -250,11 +250,11 @@ def describe(path: str | os.PathLike) -> tuple[space_lib.SearchSpace, backbone_l
         with zipfile.ZipFile(path) as archive:
             saved = json.loads(archive.read("config.json"))
     except OSError as error:
-        raise files.UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise errors.UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (KeyError, ValueError, zipfile.BadZipFile):
-        raise files.UserError(f"{path}: expected a saved supernet (.keras), found another kind of file") from None
+        raise errors.UserError(f"{path}: expected a saved supernet (.keras), found another kind of file") from None
     if saved.get("registered_name") != keras.saving.get_registered_name(supernet_lib.Supernet):
-        raise files.UserError(f"{path}: expected a saved supernet, found a {saved.get('class_name')} model")
+        raise errors.UserError(f"{path}: expected a saved supernet, found a {saved.get('class_name')} model")
     space = frozen.restore(space_lib.SearchSpace, saved["config"]["space"])
     return space, frozen.restore(backbone_lib.Backbone, saved["config"]["backbone"])
 
@@ -269,4 +269,4 @@ def load(path: str | os.PathLike) -> supernet_lib.Supernet:
     try:
         return keras.models.load_model(path, compile=False)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise files.UserError(f"{path}: the saved supernet is broken: {str(error).strip().splitlines()[0]}") from None
+        raise errors.UserError(f"{path}: the saved supernet is broken: {str(error).strip().splitlines()[0]}") from None

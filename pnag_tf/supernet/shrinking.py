@@ -22,7 +22,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import subnet
-from pnag_tf.util import files, scalars
+from pnag_tf.util import errors, files, scalars
 
 CHUNK_STEPS = 50  # steps between two checkpoints, and between two rows of the history
 HISTORY_COLUMNS = ("phase", "step", "loss", "accuracy", "learning_rate")
@@ -161,7 +161,7 @@ def phase_options(space: space_lib.SearchSpace, phase: config_lib.Phase) -> list
     ):
         unknown = sorted(set(asked) - set(options))
         if unknown:
-            raise files.UserError(f"phase '{phase.name}': {kind} {unknown[0]}; choose from {options}")
+            raise errors.UserError(f"phase '{phase.name}': {kind} {unknown[0]}; choose from {options}")
         by_kind[kind] = [options.index(value) for value in asked or options[-1:]]
     return [by_kind[kind] for kind in space.token_kinds]
 

@@ -20,7 +20,7 @@ from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
 from pnag_tf.search import reinforce
 from pnag_tf.tuning import trials
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 # What `tune` varies: a factor up and down for fractions (sampled evenly in their logarithm) and for whole numbers
 # (the value and the two ends), 0 for one sampled evenly from 0 to its double. What is 0 in the recipe stays 0.
@@ -58,7 +58,7 @@ def tune(
     def evaluator_score(settings: config_lib.Evaluator) -> float:
         tau = train(settings)[1][-1]["tau"]
         if np.isnan(tau):
-            raise files.UserError(f"tune: expected records enough to rank the held-out ones, found {len(records)}")
+            raise errors.UserError(f"tune: expected records enough to rank the held-out ones, found {len(records)}")
         return tau
 
     def generator_score(settings: config_lib.Generator) -> float:
@@ -91,11 +91,11 @@ def tuned(config: config_lib.Config, path: str | os.PathLike) -> config_lib.Conf
     parts = files.read_json(path)
     if not isinstance(parts, dict) or not set(parts) <= {"evaluator", "generator"}:
         found = ", ".join(parts) if isinstance(parts, dict) else str(parts)
-        raise files.UserError(f"{path}: expected settings of evaluator and generator, found {found[:100]}")
+        raise errors.UserError(f"{path}: expected settings of evaluator and generator, found {found[:100]}")
     for part, names in (("evaluator", EVALUATOR), ("generator", GENERATOR)):
         values, settings = parts.get(part, {}), getattr(config, part)
         if not isinstance(values, dict):
-            raise files.UserError(f"{path}: expected the settings of the {part}, found {str(values)[:100]}")
+            raise errors.UserError(f"{path}: expected the settings of the {part}, found {str(values)[:100]}")
         for name, value in values.items():
             _check(f"{path}: {part}", settings, (*names, "final_learning_rate"), name, value)
         config = dataclasses.replace(config, **{part: dataclasses.replace(settings, **values)})
@@ -105,15 +105,15 @@ def tuned(config: config_lib.Config, path: str | os.PathLike) -> config_lib.Conf
 def _check(source: str, settings, names: tuple[str, ...], name: str, value) -> None:
     """Raises UserError unless a setting is among those that `tune` varies and may have the value."""
     if name not in names:
-        raise files.UserError(f"{source} has no setting '{name}'; choose from {', '.join(names)}")
+        raise errors.UserError(f"{source} has no setting '{name}'; choose from {', '.join(names)}")
     if isinstance(getattr(settings, name), int):
         least = _least(settings, name)
         if not (type(value) is int and value >= least):
-            raise files.UserError(f"{source}.{name}: expected a whole number from {least}, found {value!r}")
+            raise errors.UserError(f"{source}.{name}: expected a whole number from {least}, found {value!r}")
         return
     zero = not name.endswith("learning_rate")
     if not (type(value) in (int, float) and (0 < value or zero and value == 0) and value < float("inf")):
-        raise files.UserError(f"{source}.{name}: expected a number {'from' if zero else 'above'} 0, found {value!r}")
+        raise errors.UserError(f"{source}.{name}: expected a number {'from' if zero else 'above'} 0, found {value!r}")
 
 
 def _least(settings, name: str) -> int:

@@ -15,7 +15,7 @@ import threadpoolctl
 from absl import logging
 from sklearn import gaussian_process
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 # hyperparameters of a trial -> its objective, the larger the better, or a dict with it and other figures
 Score = Callable[[keras_tuner.HyperParameters], float | dict[str, float]]
@@ -37,7 +37,7 @@ class Tuner(keras_tuner.Tuner):
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
             path = pathlib.Path(directory) / project_name
             found = str(error)[:100]
-            raise files.UserError(f"{path}: expected KerasTuner's trials, found {found}; remove it") from None
+            raise errors.UserError(f"{path}: expected KerasTuner's trials, found {found}; remove it") from None
         # Read back, they have no order: it decides between equal trials, and rounds the Gaussian process.
         oracle.trials = dict(sorted(oracle.trials.items(), key=lambda item: int(item[0])))
 

@@ -16,14 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from pnag_tf.util import errors
+
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\..+")
-
-
-class UserError(Exception):
-    """Something the user gave cannot be used; `main` prints it as one line and exits with code 2.
-
-    The message names what was expected and what was found.
-    """
 
 
 def digest(identity: object) -> str:
@@ -76,9 +71,9 @@ def read_json(path: str | os.PathLike) -> Any:
     try:
         return json.loads(pathlib.Path(path).read_text())
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise errors.UserError(f"cannot read {path}: {error.strerror}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected JSON, found {error}") from None
+        raise errors.UserError(f"{path}: expected JSON, found {error}") from None
 
 
 def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -87,9 +82,9 @@ def read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with np.load(path) as stored:
             return dict(stored)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+        raise errors.UserError(f"cannot read {path}: {error.strerror or error}") from None
     except (ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: expected an .npz file, found {error}") from None
+        raise errors.UserError(f"{path}: expected an .npz file, found {error}") from None
 
 
 def write_csv(path: str | os.PathLike, rows: Iterable[Mapping[str, Any]], columns: Iterable[str]) -> None:
@@ -106,12 +101,12 @@ def read_csv(path: str | os.PathLike, columns: Iterable[str]) -> list[dict[str, 
             reader = csv.DictReader(stream)
             rows, names = list(reader), reader.fieldnames or []
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from None
+        raise errors.UserError(f"cannot read {path}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: expected a CSV, found {error}") from None
+        raise errors.UserError(f"{path}: expected a CSV, found {error}") from None
     missing = [column for column in columns if column not in names]
     if missing:
-        raise UserError(f"{path}: expected a column {missing[0]}, found {','.join(names)[:100] or 'nothing'}")
+        raise errors.UserError(f"{path}: expected a column {missing[0]}, found {','.join(names)[:100] or 'nothing'}")
     return rows
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import keras
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 from pnag_tf.zoo import applications, fbnet, mnasnet, onceforall, proxylessnas, resnet
 from pnag_tf.zoo.entry import Entry
 
@@ -33,7 +33,7 @@ def names() -> tuple[str, ...]:
 def entry(name: str) -> Entry:
     """What the zoo knows of a network. Raises UserError when it knows none of that name."""
     if name not in ENTRIES:
-        raise files.UserError(f"unknown network '{name}'; choose from {', '.join(ENTRIES)}")
+        raise errors.UserError(f"unknown network '{name}'; choose from {', '.join(ENTRIES)}")
     return ENTRIES[name]
 
 

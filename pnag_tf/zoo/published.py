@@ -13,7 +13,7 @@ import fnmatch
 
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 WIDTH_MULTIPLIER = 1.2  # of every architecture below
 DEVICES = {
@@ -197,7 +197,7 @@ ROWS: tuple[Row, ...] = tuple(_row(device, *line) for device, table in _TABLES.i
 def rows(device: str) -> tuple[Row, ...]:
     """The table of one device, in the order of the paper."""
     if device not in DEVICES:
-        raise files.UserError(f"no published table for device '{device}'; choose from {', '.join(DEVICES)}")
+        raise errors.UserError(f"no published table for device '{device}'; choose from {', '.join(DEVICES)}")
     return tuple(row for row in ROWS if row.device == device)
 
 
@@ -214,7 +214,7 @@ class Published:
     """A published architecture of the search space, at width 1.2.
 
     Attributes:
-      name: what `--arch` takes.
+      name: what `architecture` knows it by.
       arch: its string.
       resolution: of the images that the published multiply-adds are for, in pixels.
       source: of the architecture.
@@ -264,7 +264,7 @@ ARCHITECTURES: dict[str, Published] = {
 
 
 def architecture(text: str) -> space_lib.Architecture:
-    """The architecture that `--arch` names: a published one by its name, any other by its string.
+    """The architecture of a name: a published one by its name, any other by its string.
 
     Raises:
       UserError: it is neither a published name nor `depths:kernels:ratios`.
@@ -273,11 +273,11 @@ def architecture(text: str) -> space_lib.Architecture:
         return ARCHITECTURES[text].architecture
     if ":" not in text:
         expected = f"depths:kernels:ratios or one of {', '.join(ARCHITECTURES)}"
-        raise files.UserError(f"unknown architecture '{text}'; expected {expected}")
+        raise errors.UserError(f"unknown architecture '{text}'; expected {expected}")
     try:
         return space_lib.Architecture.parse(text)
     except ValueError as error:
-        raise files.UserError(str(error)) from None
+        raise errors.UserError(str(error)) from None
 
 
 # ---- oddities ------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pnag_tf import config, data
 from pnag_tf.data import augment, catalog, examples, idx, pipeline
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 
 @pytest.fixture(autouse=True)
@@ -234,7 +234,7 @@ def test_folder_with_train_and_test(tmp_path):
     assert all("/val/" in path for path in splits._test.images)
     (tmp_path / "val" / "class2").rename(tmp_path / "val" / "other")
     pipeline._open.cache_clear()
-    with pytest.raises(files.UserError, match="class2, other only in one"):
+    with pytest.raises(errors.UserError, match="class2, other only in one"):
         data.load(config.Data(dataset="folder", data_dir=str(tmp_path)), 16, seed=0)
 
 
@@ -247,7 +247,7 @@ def test_class_subset(source, request):
         assert set(np.concatenate([labels for _, labels in part])) == {0, 1}
     names = {data.describe(settings, seed).class_names for seed in range(6)}
     assert len(names) > 1
-    with pytest.raises(files.UserError, match="class_subset 11; expected 0"):
+    with pytest.raises(errors.UserError, match="`data.class_subset`: expected 0 .all. or 2 to"):
         data.describe(with_(settings, class_subset=11), 0)
 
 
@@ -280,7 +280,7 @@ def test_batch_larger_than_the_training_set(fashion):
 def test_broken_idx(fashion, content, message):
     path = pathlib.Path(fashion.data_dir) / idx.NAMES["train", "images"]
     path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(files.UserError, match=message) as caught:
+    with pytest.raises(errors.UserError, match=message) as caught:
         data.load(fashion, 32, seed=0)
     assert path.name in str(caught.value) and "\n" not in str(caught.value)
 
@@ -288,11 +288,11 @@ def test_broken_idx(fashion, content, message):
 def test_broken_folders(tmp_path):
     def error(folder) -> str:
         pipeline._open.cache_clear()
-        with pytest.raises(files.UserError) as caught:
+        with pytest.raises(errors.UserError) as caught:
             data.load(config.Data(dataset="folder", data_dir=str(folder)), 16, seed=0)
         return str(caught.value)
 
-    assert "needs --data_dir" in error("")
+    assert "`data.dataset=folder` needs it" in error("")
     assert "is not a folder" in error(tmp_path / "absent")
     assert "found none" in error(tmp_path)
     write_folder(tmp_path, classes=1)
@@ -306,7 +306,7 @@ def test_broken_image_is_named(pictures, damage):
     path = pathlib.Path(pictures.data_dir) / "class1" / ("3.png" if damage == "png cut" else "4.jpg")
     content = path.read_bytes()
     path.write_bytes({"text": b"hello", "empty": b""}.get(damage, content[: len(content) // 2]))
-    with pytest.raises(files.UserError, match="is broken: expected a whole JPEG or PNG") as caught:
+    with pytest.raises(errors.UserError, match="is broken: expected a whole JPEG or PNG") as caught:
         data.load(pictures, 16, seed=0)
     assert str(path) in str(caught.value)
 
@@ -318,7 +318,7 @@ def test_damage_inside_an_image_is_found(pictures):
     content[middle : middle + 4] = b"\xff\xff\xff\xff"
     path.write_bytes(content)
     splits = data.load(pictures, 16, seed=0)
-    with pytest.raises(files.UserError, match=r"1\.png is broken"):
+    with pytest.raises(errors.UserError, match=r"1\.png is broken"):
         splits.check_files()
 
 
@@ -327,17 +327,17 @@ def test_damage_inside_an_image_is_found(pictures):
     [({"augmentation": "mixup"}, "choose from none, flip"), ({"validation_fraction": 1.5}, "between 0 and 1")],
 )
 def test_impossible_settings(fashion, changes, message):
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         data.load(with_(fashion, **changes), 32, seed=0)
 
 
 def test_unknown_name_gets_near_ones():
-    with pytest.raises(files.UserError, match="unknown dataset 'fashion_minst'.*did you mean fashion_mnist"):
+    with pytest.raises(errors.UserError, match="unknown dataset 'fashion_minst'.*did you mean fashion_mnist"):
         data.describe(config.Data(dataset="fashion_minst"), 0)
 
 
 def test_imagenet_has_to_be_fetched_by_hand(tmp_path):
-    with pytest.raises(files.UserError, match="ILSVRC2012_img_train.tar") as caught:
+    with pytest.raises(errors.UserError, match="ILSVRC2012_img_train.tar") as caught:
         data.describe(config.Data(dataset="imagenet2012", data_dir=str(tmp_path), class_subset=100), 0)
     assert str(tmp_path / "downloads" / "manual") in str(caught.value).splitlines()[0]
 
@@ -348,9 +348,9 @@ def test_no_network_is_told_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(catalog.socket, "create_connection", refuse)
     monkeypatch.setattr(catalog.urllib.request, "getproxies", dict)
-    with pytest.raises(files.UserError, match="Network is unreachable.*--data_dir"):
+    with pytest.raises(errors.UserError, match="Network is unreachable.*`data.data_dir`"):
         data.describe(config.Data(dataset="cifar10", data_dir=str(tmp_path)), 0)
-    with pytest.raises(files.UserError, match="Fashion-MNIST is not in .*dataset-fashion-mnist"):
+    with pytest.raises(errors.UserError, match="Fashion-MNIST is not in .*dataset-fashion-mnist"):
         data.describe(config.Data(data_dir=str(tmp_path)), 0)
 
 

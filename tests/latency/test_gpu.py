@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pnag_tf.latency import export, gpu, turns
 from pnag_tf.space import network
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def no_gpu(monkeypatch):
 
 def test_without_a_gpu_the_user_is_told_what_to_do(contents, no_gpu):
     for call in (lambda: gpu.measure(contents), gpu.describe):
-        with pytest.raises(files.UserError, match=r"--device=gpu: expected a GPU .* found none .*--device=cpu"):
+        with pytest.raises(errors.UserError, match=r"`device=gpu`: expected a GPU .* found none .*`device=cpu`"):
             call()
 
 
@@ -118,11 +118,11 @@ def test_a_file_is_taken_like_its_content(contents, no_gpu, clock, tmp_path):
 def test_what_is_no_model_of_one_size_is_named(no_gpu, tmp_path):
     (tmp_path / "notes.keras").write_text("no model")
     for name in ("notes.keras", "missing.keras"):
-        with pytest.raises(files.UserError, match=name):
+        with pytest.raises(errors.UserError, match=name):
             gpu.measure([tmp_path / name], allow_cpu=True)
     inputs = keras.Input((None, None, 3))
     pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    with pytest.raises(files.UserError, match="the model: expected one input of fixed shape"):
+    with pytest.raises(errors.UserError, match="the model: expected one input of fixed shape"):
         gpu.measure([export.keras_file(keras.Model(inputs, pooled))], allow_cpu=True)
     assert gpu.measure([], allow_cpu=True) == []
 
@@ -133,7 +133,7 @@ def test_the_whole_road_ends_in_keras_files_timed_by_the_batch(image_folder, tmp
     command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}"]
     command += [f"--workdir={tmp_path}/run", "--device=gpu", "--budgets=4,40"]
     refused = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
-    assert refused.returncode == 2 and "--device=gpu: expected a GPU" in refused.stderr.splitlines()[-1]
+    assert refused.returncode == 2 and "`device=gpu`: expected a GPU" in refused.stderr.splitlines()[-1]
     done = subprocess.run([*command, "--allow_cpu"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     described = files.read_json(tmp_path / "run/deploy/pnag_gpu_40.json")

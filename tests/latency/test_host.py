@@ -5,7 +5,7 @@ import pytest
 
 from pnag_tf.latency import export, host, turns
 from pnag_tf.space import network
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_no_models_no_latencies():
 def test_a_file_that_is_no_tflite_is_named(tmp_path):
     (tmp_path / "notes.tflite").write_text("no model")
     for path in ("notes.tflite", "missing.tflite"):
-        with pytest.raises(files.UserError, match=path):
+        with pytest.raises(errors.UserError, match=path):
             host.measure([tmp_path / path])
-    with pytest.raises(files.UserError, match="LiteRT can run"):
+    with pytest.raises(errors.UserError, match="LiteRT can run"):
         host.measure([b"no model"])

@@ -9,7 +9,7 @@ from pnag_tf.latency import device as devices
 from pnag_tf.latency import export, host
 from pnag_tf.latency import table as latency_table
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 SETTINGS = config.Latency(calibration_networks=4, check_networks=2)
 
@@ -81,9 +81,9 @@ def test_fit_takes_a_line_where_a_curve_would_fall_below_the_networks():
 
 
 def test_fit_refuses_what_tells_nothing():
-    with pytest.raises(files.UserError, match="did not make slower networks"):
+    with pytest.raises(errors.UserError, match="did not make slower networks"):
         latency_table.fit(np.array([1.0, 2, 3]), np.array([3.0, 2, 1]))
-    with pytest.raises(files.UserError, match="at least 3 calibration networks, found 2"):
+    with pytest.raises(errors.UserError, match="at least 3 calibration networks, found 2"):
         latency_table.fit(np.array([1.0, 2]), np.array([1.0, 2]))
 
 
@@ -150,14 +150,14 @@ def test_saved_and_loaded_table_predicts_the_same(small_space, backbone, table, 
 
 
 def test_a_table_of_another_run_is_refused_with_the_difference(small_space, backbone, table, path, tmp_path):
-    with pytest.raises(files.UserError, match="backbone.resolution is 16 there and 24 here"):
+    with pytest.raises(errors.UserError, match="backbone.resolution is 16 there and 24 here"):
         latency_table.load(path, small_space, dataclasses.replace(backbone, resolution=24), "fake")
-    with pytest.raises(files.UserError, match="space.ratios is"):
+    with pytest.raises(errors.UserError, match="space.ratios is"):
         latency_table.load(path, dataclasses.replace(small_space, ratios=(4,)), backbone, "fake")
-    with pytest.raises(files.UserError, match="device is fake there and phone here"):
+    with pytest.raises(errors.UserError, match="device is fake there and phone here"):
         latency_table.load(path, small_space, backbone, "phone")
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(files.UserError, match="expected a latency table"):
+    with pytest.raises(errors.UserError, match="expected a latency table"):
         latency_table.load(tmp_path / "list.json", small_space, backbone, "fake")
 
 

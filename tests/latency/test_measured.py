@@ -11,7 +11,7 @@ from pnag_tf import presets
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import measured
 from pnag_tf.run import context, measure
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 class Fake:
@@ -83,7 +83,7 @@ def test_measurements_of_another_device_are_not_mixed_in(few, config, choices, t
     _ask(tmp_path / "latencies.csv", config, choices[:1], Fake())
     other = Fake()
     other.device = dataclasses.replace(other.device, describe=lambda: "another")
-    with pytest.raises(files.UserError, match="expected latencies of another, found those of fake"):
+    with pytest.raises(errors.UserError, match="expected latencies of another, found those of fake"):
         _ask(tmp_path / "latencies.csv", config, choices[:1], other)
 
 

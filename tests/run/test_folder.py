@@ -9,7 +9,7 @@ import pytest
 from pnag_tf import presets
 from pnag_tf.run import context, stages, status
 from pnag_tf.supernet import distribution
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 CONFIG = presets.preset("tiny")
 FOREIGN = ("[1]", "3", "null", "{broken", "{}", '{"preset": "tiny", "space": 3}', '{"made_by": "x 1"}')
@@ -25,7 +25,7 @@ def test_a_foreign_folder_is_refused_and_nothing_in_it_is_touched(text, force, t
     (tmp_path / "config.json").write_text(text)
     (tmp_path / "letter.txt").write_text("keep")
     for call in (lambda: _open(tmp_path, force), lambda: status.look(tmp_path)):
-        with pytest.raises(files.UserError, match="config.json: expected"):
+        with pytest.raises(errors.UserError, match="config.json: expected"):
             call()
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"config.json": text, "letter.txt": "keep"}
 
@@ -63,7 +63,7 @@ def test_the_first_worker_writes_and_the_others_wait_and_check(tmp_path):
     settings = json.loads((folder / "config.json").read_text()) | {"seed": 5}
     files.write_json(folder / "config.json", settings)
     (folder / "records.csv").touch()
-    with pytest.raises(files.UserError, match="seed is 5 there and 0 here"):
+    with pytest.raises(errors.UserError, match="seed is 5 there and 0 here"):
         _open(folder, spread=other)
 
 

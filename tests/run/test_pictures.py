@@ -3,7 +3,7 @@
 import pytest
 
 from pnag_tf.run import layout, pictures
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 ARCH = "2,3:3,5,0,7,3,5:6,3,0,4,4,6"  # two units, three slots each
 HISTORY = [{"epoch": n, "loss": 1 / n, "tau": 0.1 * n} for n in range(1, 6)]
@@ -43,7 +43,7 @@ def test_a_run_is_drawn_from_its_files(tmp_path):
 
 def test_a_run_without_anything_names_what_is_missing(tmp_path):
     write(tmp_path / "generator/history.csv", [{"iteration": 1, "reward": "nan", "entropy": ""}])
-    with pytest.raises(files.UserError, match=r"evaluator/history.csv.*eval/samples.csv.*latency_table.json"):
+    with pytest.raises(errors.UserError, match=r"evaluator/history.csv.*eval/samples.csv.*latency_table.json"):
         pictures.draw(layout.Layout(tmp_path))
     assert not (tmp_path / "figures").exists()
 
@@ -66,7 +66,7 @@ def test_a_run_without_anything_names_what_is_missing(tmp_path):
 def test_a_broken_file_is_named(tmp_path, name, text, message):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text(text)
-    with pytest.raises(files.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
         pictures.draw(layout.Layout(tmp_path))
     assert str(tmp_path / name) in str(error.value)
 
@@ -74,5 +74,5 @@ def test_a_broken_file_is_named(tmp_path, name, text, message):
 def test_methods_of_different_spaces_are_told(tmp_path):
     write(tmp_path / "eval/evo.csv", [row("evo", 25, 0.8, 24)])
     write(tmp_path / "eval/pnag.csv", [row("pnag", 25, 0.8, 24) | {"arch": "1:3:6"}])
-    with pytest.raises(files.UserError, match="one space"):
+    with pytest.raises(errors.UserError, match="one space"):
         pictures.draw(layout.Layout(tmp_path))

@@ -12,7 +12,7 @@ from matplotlib import image
 
 from pnag_tf import presets
 from pnag_tf.run import compare, layout, report
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -111,7 +111,7 @@ def test_published_numbers_are_marked_in_the_comparison(page):
 def test_a_run_without_networks(tmp_path):
     settings = dataclasses.asdict(presets.preset("tiny")) | {"records_file": "", "supernet_file": ""}
     files.write_json(tmp_path / "config.json", settings)
-    with pytest.raises(files.UserError, match="expected eval/<method>.csv, found none"):
+    with pytest.raises(errors.UserError, match="expected eval/<method>.csv, found none"):
         report.write(layout.Layout(tmp_path))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pnag_tf import presets
 from pnag_tf.run import status
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 @pytest.fixture
@@ -65,5 +65,5 @@ def test_a_run_on_records_needs_no_images(run):
 
 
 def test_a_folder_without_a_run(tmp_path):
-    with pytest.raises(files.UserError, match="expected the folder of a run, found no config.json"):
+    with pytest.raises(errors.UserError, match="expected the folder of a run, found no config.json"):
         status.look(tmp_path)

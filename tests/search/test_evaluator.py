@@ -10,7 +10,7 @@ from pnag_tf import config
 from pnag_tf.search import budgets as interpolation
 from pnag_tf.search import evaluator
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 
 def loss(scores, preference):
@@ -187,7 +187,7 @@ def test_save_and_load(space, predictors, trained, tmp_path):
     again = evaluator.load(tmp_path, space, predictors)
     choices = space.sample(np.random.default_rng(1), 20)
     np.testing.assert_array_equal(again.score(choices, 7.3), evaluator_.score(choices, 7.3))
-    with pytest.raises(files.UserError, match="another space"):
+    with pytest.raises(errors.UserError, match="another space"):
         evaluator.load(tmp_path, space_lib.SearchSpace(), predictors)
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from pnag_tf import config
 from pnag_tf.search import generator
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 SETTINGS = config.Generator(hidden=8, budget_embedding=8)
 
@@ -106,7 +106,7 @@ def test_save_and_load(space, small, tmp_path):
     found.save(tmp_path)
     again = generator.load(tmp_path, space)
     assert (again.sample([1.4], 30, 0)[0] == found.sample([1.4], 30, 0)[0]).all()
-    with pytest.raises(files.UserError, match="another space"):
+    with pytest.raises(errors.UserError, match="another space"):
         generator.load(tmp_path, space_lib.SearchSpace())
     with pytest.raises(ValueError, match="choose from kind, token"):
         generator.Generator(space, config.Generator(heads="x"), (1.0,))

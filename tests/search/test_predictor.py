@@ -9,7 +9,7 @@ from pnag_tf import config
 from pnag_tf.search import accuracy, predictor, records, regression
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 SETTINGS = config.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=32)
 
@@ -84,9 +84,9 @@ def test_save_and_load_predict_the_same(space, predictors, tmp_path):
     for first, second in zip(predictors.predict(choices), again.predict(choices), strict=True):
         np.testing.assert_array_equal(first, second)
     assert again.report == predictors.report
-    with pytest.raises(files.UserError, match="this space has"):
+    with pytest.raises(errors.UserError, match="this space has"):
         predictor.load(tmp_path, space_lib.SearchSpace())
-    with pytest.raises(files.UserError, match="cannot read"):
+    with pytest.raises(errors.UserError, match="cannot read"):
         predictor.load(tmp_path / "none", space)
 
 
@@ -136,7 +136,7 @@ def test_noise_alone_adds_no_correction(space):
 
 
 def test_too_few_records_are_a_clear_error(table):
-    with pytest.raises(files.UserError, match="expected 20 records or more, found 5"):
+    with pytest.raises(errors.UserError, match="expected 20 records or more, found 5"):
         predictor.train(table[:5], SETTINGS)
 
 

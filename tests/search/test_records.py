@@ -7,7 +7,7 @@ import pytest
 
 from pnag_tf.search import records
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
 
@@ -27,7 +27,7 @@ def test_authors_json_takes_the_devices_latency_in_ms(tmp_path):
     (tmp_path / "r.json").write_text(json.dumps([entry]))
     assert records.read(tmp_path / "r.json", space_lib.SearchSpace(), "mobile").latency_ms.tolist() == [80.0]
     assert records.read(tmp_path / "r.json", space_lib.SearchSpace(), "cpu").latency_ms.tolist() == [30.0]
-    with pytest.raises(files.UserError, match="record 1: expected arch, top1_acc and gpu_latency"):
+    with pytest.raises(errors.UserError, match="record 1: expected arch, top1_acc and gpu_latency"):
         records.read(tmp_path / "r.json", space_lib.SearchSpace(), "gpu")
 
 
@@ -49,6 +49,6 @@ def test_append_skips_architectures_already_there(space):
 )
 def test_bad_files_are_one_line_errors(tmp_path, text, message):
     (tmp_path / "bad.csv").write_text(text)
-    with pytest.raises(files.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
         records.read(tmp_path / "bad.csv", space_lib.SearchSpace())
     assert "\n" not in str(error.value)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from pnag_tf import config, recipes
 from pnag_tf.search import generator, reinforce
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 TINY = recipes.SEARCH["tiny"][2]
 BUDGETS_MS = [6.0, 8.0, 10.0]
@@ -122,7 +122,7 @@ def test_resumed_equals_uninterrupted(space, trained, tmp_path, monkeypatch, adv
     resumed, again = reinforce.train(space, evaluator.graph, settings, evaluator.budgets_ms, 5, tmp_path)
     np.testing.assert_array_equal(resumed.theta.numpy(), whole.theta.numpy())
     assert [row["reward"] for row in again] == [row["reward"] for row in history]
-    with pytest.raises(files.UserError, match="checkpoint of another run"):
+    with pytest.raises(errors.UserError, match="checkpoint of another run"):
         reinforce.train(space, evaluator.graph, settings, evaluator.budgets_ms, 6, tmp_path)
 
 

@@ -11,7 +11,7 @@ import pytest
 from pnag_tf import config, recipes
 from pnag_tf.search import baselines, candidates, records, reinforce, rounds
 from pnag_tf.search import proposals as search
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,7 @@ def test_command_answers_in_any_order(space):
     ],
 )
 def test_broken_commands_are_one_line_errors(space, code, message):
-    with pytest.raises(files.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
         measured(space, code)
     assert "\n" not in str(error.value)
 
@@ -194,7 +194,7 @@ def test_broken_commands_are_one_line_errors(space, code, message):
 def test_a_hanging_command_is_stopped_with_all_it_started(space, tmp_path):
     mark = tmp_path / "alive"
     code = f"import time; time.sleep(2); open({str(mark)!r}, 'w')"
-    with pytest.raises(files.UserError, match="no answer within 0.5 s"):
+    with pytest.raises(errors.UserError, match="no answer within 0.5 s"):
         measured(space, code, timeout_s=0.5)
     time.sleep(2.5)
     assert not mark.exists()

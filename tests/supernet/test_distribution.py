@@ -13,7 +13,7 @@ import pytest
 
 from pnag_tf import presets
 from pnag_tf.supernet import distribution
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 
 def _ports(count):
@@ -139,5 +139,5 @@ def test_a_tf_config_that_cannot_be_used_is_named(setting, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     if setting is not None:
         monkeypatch.setenv("TF_CONFIG", setting)
-    with pytest.raises(files.UserError, match="expected TF_CONFIG=.*found"):
+    with pytest.raises(errors.UserError, match="expected TF_CONFIG=.*found"):
         distribution.make("multi_worker")

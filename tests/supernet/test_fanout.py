@@ -11,7 +11,7 @@ import pytest
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
 from pnag_tf.supernet import fanout, shrinking, subnet
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(600)]
 
@@ -68,11 +68,11 @@ def test_a_killed_actor_loses_nothing_and_nothing_comes_twice(config, path, choi
 def test_what_an_actor_cannot_read_is_the_users_error(config, path, choices, tmp_path):
     pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
     (tmp_path / "broken.keras").write_text("no supernet")
-    with pytest.raises(files.UserError):
+    with pytest.raises(errors.UserError):
         list(fanout.accuracies(config, tmp_path / "broken.keras", choices[:2], "local", workers=1))
 
 
 def test_a_cluster_that_is_not_there(config, path, choices):
     pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
-    with pytest.raises(files.UserError, match="--ray_address=127.0.0.1:1: no Ray cluster can be reached"):
+    with pytest.raises(errors.UserError, match="`ray.address=127.0.0.1:1`: no Ray cluster can be reached"):
         next(fanout.accuracies(config, path, choices, "127.0.0.1:1"))

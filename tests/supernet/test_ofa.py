@@ -19,7 +19,7 @@ import tensorflow as tf
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import ofa, subnet
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 TOOL = pathlib.Path(__file__).parents[2] / "tools" / "import_ofa.py"
 
@@ -231,7 +231,7 @@ def test_what_is_missing_unknown_and_misshapen_is_listed(state, space, backbone,
     broken["blocks.1.conv.depth_conv.se.fc.reduce.bias"] = np.zeros(4, "float32")
     broken["classifier.linear.bias"] = np.zeros(11, "float32")
     broken["blocks.4.conv.inverted_bottleneck.conv.conv.weight"] = np.zeros((3, 1), "float32")
-    with pytest.raises(files.UserError) as error:
+    with pytest.raises(errors.UserError) as error:
         ofa.to_supernet(_spelled(broken, how), space, backbone)
     text = str(error.value)
     for name in _spelled(dict.fromkeys(missing), how):
@@ -252,14 +252,14 @@ def test_what_is_missing_unknown_and_misshapen_is_listed(state, space, backbone,
 def test_a_tensor_under_two_names_is_an_error(state, space, backbone):
     twice = state | {"blocks.1.mobile_inverted_conv.depth_conv.bn.bn.bias": np.zeros(48, "float32")}
     with pytest.raises(
-        files.UserError, match=r"1 there twice: blocks.1.conv.depth_conv.bn.bn.bias and blocks.1.mobile_"
+        errors.UserError, match=r"1 there twice: blocks.1.conv.depth_conv.bn.bn.bias and blocks.1.mobile_"
     ):
         ofa.to_supernet(twice, space, backbone)
 
 
 def test_another_networks_tensors_are_told_in_bounds(space, backbone):
     other = {f"layer{number}.weight": np.zeros((8, 8, 3, 3), "float32") for number in range(70)}
-    with pytest.raises(files.UserError, match=r"70 unknown: layer0.weight, .* layer49.weight and 20 more"):
+    with pytest.raises(errors.UserError, match=r"70 unknown: layer0.weight, .* layer49.weight and 20 more"):
         ofa.to_supernet(other, space, backbone)
 
 
@@ -274,13 +274,13 @@ def test_saved_supernets_are_described_and_loaded(net, space, tmp_path):
 
 
 def test_files_that_are_no_supernet_are_named(net, space, tmp_path):
-    with pytest.raises(files.UserError, match=r"cannot read .*none.keras: No such file"):
+    with pytest.raises(errors.UserError, match=r"cannot read .*none.keras: No such file"):
         ofa.load(tmp_path / "none.keras")
     (tmp_path / "text.keras").write_text("hello")
-    with pytest.raises(files.UserError, match=r"text.keras: expected a saved supernet \(.keras\)"):
+    with pytest.raises(errors.UserError, match=r"text.keras: expected a saved supernet \(.keras\)"):
         ofa.load(tmp_path / "text.keras")
     subnet.extract(net, space.decode(space.smallest())[0]).save(tmp_path / "plain.keras")
-    with pytest.raises(files.UserError, match="expected a saved supernet, found a Functional model"):
+    with pytest.raises(errors.UserError, match="expected a saved supernet, found a Functional model"):
         ofa.load(tmp_path / "plain.keras")
 
 
@@ -325,7 +325,7 @@ def test_unusable_files_are_one_line(tmp_path):
         "import sys, import_ofa\n"
         "for path in sys.argv[1:]:\n"
         "    try: import_ofa._read(path)\n"
-        "    except import_ofa.files.UserError as error: print(error)\n"
+        "    except import_ofa.errors.UserError as error: print(error)\n"
     )
     names = ["none.pth", "text.pth", "list.pth", "mixed.pth"]
     done = _python("-c", script, *(tmp_path / name for name in names), path=TOOL.parent)

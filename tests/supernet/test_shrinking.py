@@ -15,7 +15,7 @@ import tensorflow as tf
 from pnag_tf import config as config_lib
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import shrinking
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 SETTINGS = config_lib.Supernet(weight_decay=0.0, label_smoothing=0.0)
 
@@ -48,7 +48,7 @@ def test_a_sandwich_is_the_largest_the_smallest_and_random_ones(supernet, space)
 
 
 def test_an_unknown_option_is_named(space):
-    with pytest.raises(files.UserError, match=r"phase 'x': kernel 9; choose from \(3, 5, 7\)"):
+    with pytest.raises(errors.UserError, match=r"phase 'x': kernel 9; choose from \(3, 5, 7\)"):
         shrinking.phase_options(space, config_lib.Phase("x", 1, 0.1, kernels=(3, 9)))
 
 

@@ -18,7 +18,7 @@ from pnag_tf.search import proposals as search
 from pnag_tf.space import network
 from pnag_tf.tuning import settings as settings_lib
 from pnag_tf.tuning import trials
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
 TINY = dict(zip(("predictors", "evaluator", "generator", "eval"), recipes.SEARCH["tiny"], strict=True))
@@ -234,9 +234,9 @@ def test_a_diverging_training_ranks_last_and_an_error_ends_the_search(tmp_path):
     assert [row["objective"] for row in rows[1:]] == ["-9", "-9"]
 
     def broken(settings):
-        raise files.UserError("no room on the disk")
+        raise errors.UserError("no room on the disk")
 
-    with pytest.raises(files.UserError, match="no room on the disk"):
+    with pytest.raises(errors.UserError, match="no room on the disk"):
         vary(tmp_path / "broken", broken, 3)
 
 
@@ -250,7 +250,7 @@ def test_among_equal_trials_the_recipe_is_kept(tmp_path):
 def test_broken_trials_are_one_line(tmp_path):
     vary(tmp_path / "run", parabola, 2)
     (tmp_path / "run/oracle.json").write_text('{"seed":')
-    with pytest.raises(files.UserError, match="expected KerasTuner's trials, found .*; remove it") as error:
+    with pytest.raises(errors.UserError, match="expected KerasTuner's trials, found .*; remove it") as error:
         vary(tmp_path / "run", parabola, 2)
     assert "\n" not in str(error.value)
 
@@ -304,7 +304,7 @@ def test_tuned_settings_are_those_of_the_best_trials(folder):
 )
 def test_a_file_that_is_none_is_one_line(tmp_path, text, message):
     (tmp_path / "best.json").write_text(text)
-    with pytest.raises(files.UserError, match=message) as error:
+    with pytest.raises(errors.UserError, match=message) as error:
         tuning.tuned(CONFIG, tmp_path / "best.json")
     assert str(tmp_path / "best.json") in str(error.value) and "\n" not in str(error.value)
 
@@ -315,7 +315,7 @@ def test_a_run_takes_tuned_settings_until_something_depends_on_the_old_ones(tmp_
     stages.enter(context.make(found, tmp_path, "records.csv"))
     (tmp_path / "evaluator").mkdir()
     stages.enter(context.make(found, tmp_path, "records.csv"))
-    with pytest.raises(files.UserError, match="evaluator.hidden is 48 there and 32 here"):
+    with pytest.raises(errors.UserError, match="evaluator.hidden is 48 there and 32 here"):
         stages.enter(context.make(CONFIG, tmp_path, "records.csv"))
-    with pytest.raises(files.UserError, match="seed is 0 there and 5 here"):
+    with pytest.raises(errors.UserError, match="seed is 0 there and 5 here"):
         stages.enter(context.make(dataclasses.replace(found, seed=5), tmp_path, "records.csv"))

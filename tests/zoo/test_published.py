@@ -6,7 +6,7 @@ import pytest
 
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 from pnag_tf.zoo import published
 
 PNAG = [name for name in published.ARCHITECTURES if name.startswith("pnag-")]
@@ -75,7 +75,7 @@ def test_architectures_are_those_of_the_authors(material):
 def test_each_device_has_its_table():
     assert [len(published.rows(device)) for device in published.DEVICES] == [26, 26, 26]
     assert published.rows("mobile")[-1].network == "pnag-mobile-200"
-    with pytest.raises(files.UserError, match="no published table for device 'tpu'; choose from cpu, gpu, mobile"):
+    with pytest.raises(errors.UserError, match="no published table for device 'tpu'; choose from cpu, gpu, mobile"):
         published.rows("tpu")
 
 
@@ -113,9 +113,9 @@ def test_names_and_strings_name_architectures():
     assert len(PNAG) == 15
     known = published.ARCHITECTURES["pnag-cpu-30"]
     assert published.architecture("pnag-cpu-30") == published.architecture(known.arch) == known.architecture
-    with pytest.raises(files.UserError, match="unknown architecture 'pnag-cpu-31'; expected depths:kernels:ratios or"):
+    with pytest.raises(errors.UserError, match="unknown architecture 'pnag-cpu-31'; expected depths:kernels:ratios or"):
         published.architecture("pnag-cpu-31")
-    with pytest.raises(files.UserError, match="no whole number"):
+    with pytest.raises(errors.UserError, match="no whole number"):
         published.architecture("2,2:3,x:3,3")
 
 

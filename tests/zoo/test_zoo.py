@@ -8,7 +8,7 @@ import pytest
 
 from pnag_tf import zoo
 from pnag_tf.space import cost, network
-from pnag_tf.util import files
+from pnag_tf.util import errors
 from pnag_tf.zoo import bottlenecks, counting, published
 
 # Exact counts, so that a change shows: parameters, multiply-adds, and of the latter how many are the classifier's where
@@ -101,7 +101,7 @@ def test_classes_and_resolution_are_chosen():
 
 
 def test_unknown_name():
-    with pytest.raises(files.UserError, match="unknown network 'resnet-19'; choose from mobilenetv2-1.0, "):
+    with pytest.raises(errors.UserError, match="unknown network 'resnet-19'; choose from mobilenetv2-1.0, "):
         zoo.build("resnet-19")
 
 

@@ -12,7 +12,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 ANSWER_S = 30.0  # within which a short command answers
 PUSH_BYTES_PER_S = 1e6  # slower than any cable
@@ -32,7 +32,7 @@ ADVICE = {  # what a state in `adb devices` asks of the user
 NO_PHONE = "plug one in with USB debugging on, or `adb connect HOST:PORT` (BUILD.md, Android)"
 
 
-class Lost(files.UserError):
+class Lost(errors.DeviceError):
     """The phone went away in the middle: unplugged, restarted, or out of reach."""
 
 
@@ -68,18 +68,18 @@ def find(serial: str = "") -> Adb:
         said = _run(["connect", serial]).stdout  # exits 0 whatever happens; only its words tell
         found = devices()
         if serial not in found:
-            raise files.UserError(f"cannot reach {serial}: adb says '{_reason(said)}'; is wireless debugging on?")
+            raise errors.DeviceError(f"cannot reach {serial}: adb says '{_reason(said)}'; is wireless debugging on?")
     listed = ", ".join(f"{name} ({state})" for name, state in found.items()) or "none"
     if not serial:
         if not found:
-            raise files.UserError(f"no phone found: {NO_PHONE}")
+            raise errors.DeviceError(f"no phone found: {NO_PHONE}")
         if len(found) > 1:
-            raise files.UserError(f"{len(found)} phones found: choose one with --serial; there are {listed}")
+            raise errors.DeviceError(f"{len(found)} phones found: choose one with `phone.serial`; there are {listed}")
         serial = next(iter(found))
     if serial not in found:
-        raise files.UserError(f"no phone with serial {serial}; found {listed}: {NO_PHONE}")
+        raise errors.DeviceError(f"no phone with serial {serial}; found {listed}: {NO_PHONE}")
     if (state := found[serial]) != "device":
-        raise files.UserError(f"phone {serial} is {state}: {ADVICE.get(state, 'expected the state device')}")
+        raise errors.DeviceError(f"phone {serial} is {state}: {ADVICE.get(state, 'expected the state device')}")
     return Adb(serial)
 
 
@@ -89,7 +89,7 @@ def wait(serial: str, timeout_s: float) -> Adb:
     while True:
         try:
             return find(serial)
-        except files.UserError:
+        except errors.UserError:
             if time.monotonic() >= deadline:
                 raise
         time.sleep(1)
@@ -121,7 +121,9 @@ class Adb:
         if done.returncode:
             text = _reason(done.stdout + done.stderr)
             if "remote " in text:  # the phone's own words follow
-                raise files.UserError(f"phone {self.serial} refuses files in {target}: {text.split('remote ', 1)[1]}")
+                raise errors.DeviceError(
+                    f"phone {self.serial} refuses files in {target}: {text.split('remote ', 1)[1]}"
+                )
             raise self._lost(text)
 
     @contextlib.contextmanager
@@ -193,7 +195,7 @@ class Conversation:
         text = "\n".join(lines)
         # When the connection ends adb exits with 0, 1 or 255, by its version, else with the command's exit code.
         if self._process.wait() in range(2, 255):
-            raise files.UserError(f"phone {self._phone.serial}: the session on it ended: {_reason(text)}")
+            raise errors.DeviceError(f"phone {self._phone.serial}: the session on it ended: {_reason(text)}")
         raise self._phone._lost(text)
 
     def _lines(self, deadline: float) -> Iterator[str]:
@@ -220,7 +222,7 @@ def program() -> str:
     home = os.environ.get("ANDROID_HOME") or os.environ.get("ANDROID_SDK_ROOT")
     if home and (found := shutil.which("adb", path=os.path.join(home, "platform-tools"))):
         return found
-    raise files.UserError("adb not found: `apt-get install adb`, or put Android's platform-tools on the PATH")
+    raise errors.DeviceError("adb not found: `apt-get install adb`, or put Android's platform-tools on the PATH")
 
 
 def _run(arguments: list[str], timeout_s: float = ANSWER_S) -> subprocess.CompletedProcess:
@@ -236,7 +238,7 @@ def _run(arguments: list[str], timeout_s: float = ANSWER_S) -> subprocess.Comple
     except subprocess.TimeoutExpired:
         raise Lost(f"adb does not answer within {timeout_s:.0f} s: unplug the phone and plug it in again") from None
     except OSError as error:
-        raise files.UserError(f"cannot run adb: {error.strerror}") from None
+        raise errors.DeviceError(f"cannot run adb: {error.strerror}") from None
 
 
 def _reason(text: str) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 # `count=50 first=.. curr=.. min=.. max=.. avg=.. std=.. p5=.. median=.. p95=..`; builds of 2018 begin with `curr=..`,
 # several equal samples end in `curr=9(all same)`, and a single one has neither first nor avg nor std.
@@ -85,21 +85,21 @@ def parse(output: str, exit_code: int, delegate: str = "") -> Timing:
       UserError: it failed, ignored a flag, ran on something else than it was asked to, or is too old to print a median.
     """
     if found := _UNCONSUMED.search(output):
-        raise files.UserError(f"benchmark_model ignored {found[1].strip()}: expected a build that knows these flags")
+        raise errors.UserError(f"benchmark_model ignored {found[1].strip()}: expected a build that knows these flags")
     if exit_code:
-        raise files.UserError(f"benchmark_model failed: {_why(output, exit_code)}")
+        raise errors.UserError(f"benchmark_model failed: {_why(output, exit_code)}")
     counts = [_fields(line) for line in output.splitlines() if _COUNT.search(line) and not _PROFILE.search(line)]
     if len(counts) != 2:  # the warm-up, then the inferences that count
         last = (output.strip().splitlines() or ["nothing"])[-1].strip()
-        raise files.UserError(
+        raise errors.UserError(
             f"benchmark_model: expected 2 lines count=, found {len(counts)}; the output ends in '{last}'"
         )
     warm_up, timed = counts
     runs = int(timed["count"])
     if runs < 1:
-        raise files.UserError("benchmark_model timed no inference: expected --runs of 1 or more")
+        raise errors.UserError("benchmark_model timed no inference: expected `phone.runs` of 1 or more")
     if "median" not in timed:
-        raise files.UserError("benchmark_model prints no median, as old builds do: expected a newer build")
+        raise errors.UserError("benchmark_model prints no median, as old builds do: expected a newer build")
     init = _INIT.search(output)
     return Timing(
         median_ms=timed["median"] / 1e3,
@@ -121,8 +121,8 @@ def _fields(line: str) -> dict[str, float]:
 def _why(output: str, exit_code: int) -> str:
     """Why the tool failed, in its own words where it has any."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    errors = [line.split("ERROR: ", 1)[1] for line in lines if "ERROR: " in line]
-    told = [line for line in errors if line != "Benchmarking failed."][:2] or errors or lines[-1:]
+    named = [line.split("ERROR: ", 1)[1] for line in lines if "ERROR: " in line]
+    told = [line for line in named if line != "Benchmarking failed."][:2] or named or lines[-1:]
     if exit_code > 128:
         told = [f"it was ended by signal {exit_code - 128}", *told]
     return "; ".join(told) or f"exit code {exit_code}, without a word"
@@ -132,15 +132,15 @@ def _delegate(output: str, delegate: str) -> str:
     """How much of the graph the delegate took: 'completely' or 'partially'. Raises UserError when nothing."""
     name = delegate.upper()
     if name in _NOT_APPLIED.findall(output):
-        raise files.UserError(f"benchmark_model ran on the CPU: {name} took no part of the model")
+        raise errors.UserError(f"benchmark_model ran on the CPU: {name} took no part of the model")
     accelerators = _ACCELERATORS.search(output)
     if delegate == "nnapi" and accelerators and accelerators[1].strip() in ("", "nnapi-reference"):
-        raise files.UserError("benchmark_model ran on the CPU: the phone has no NNAPI accelerator")
+        raise errors.UserError("benchmark_model ran on the CPU: the phone has no NNAPI accelerator")
     for applied, how in _APPLIED.findall(output):
         if applied == name:
             return how
     # LiteRT's own tool does not tell; its runtime does, for each part that a delegate takes.
     replaced = [(int(part), int(whole)) for part, whole, who in _REPLACED.findall(output) if "xnn" not in who.lower()]
     if not replaced:
-        raise files.UserError(f"benchmark_model does not say that {name} took the model: it may have run on the CPU")
+        raise errors.UserError(f"benchmark_model does not say that {name} took the model: it may have run on the CPU")
     return "completely" if sum(part for part, _ in replaced) == max(whole for _, whole in replaced) else "partially"

@@ -18,11 +18,28 @@ from tqdm import tqdm
 
 from pnag_tf.latency.android import journal
 from pnag_tf.latency.android import measure as android
-from pnag_tf.util import files, terminal
+from pnag_tf.util import errors, files, terminal
 
 DEFAULTS = android.Settings()
 
 FLAGS = flags.FLAGS
+SETTINGS = {  # as errors name them -> the flag
+    "latency.threads": "threads",
+    "phone.agreement": "agreement",
+    "phone.cool_down_s": "cool_down",
+    "phone.cpu_mask": "cpu_mask",
+    "phone.max_repetitions": "max_repetitions",
+    "phone.max_thermal_status": "max_thermal_status",
+    "phone.reconnect_s": "reconnect",
+    "phone.remote_dir": "remote_dir",
+    "phone.run_secs": "run_secs",
+    "phone.runs": "runs",
+    "phone.serial": "serial",
+    "phone.timeout_s": "timeout",
+    "phone.tool": "tool",
+    "phone.warm_up_runs": "warmup",
+    "phone.warm_up_secs": "warmup_secs",
+}
 flags.DEFINE_string("serial", "", "the phone, as `adb devices` names it, or HOST:PORT; needed with several")
 flags.DEFINE_string("tool", "", "benchmark_model for the phone; by default what android_benchmark/fetch.sh fetched")
 flags.DEFINE_integer("threads", 0, "threads of the interpreter; 1, or the profile's")
@@ -54,7 +71,7 @@ def main(argv: list[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     try:
         if len(argv) < 2:
-            raise files.UserError("expected the .tflite files to time, found none")
+            raise errors.UserError("expected the .tflite files to time, found none")
         with tqdm(desc="measure", unit="run", disable=None) as bar:
 
             def progress(done: int, total: int) -> None:
@@ -66,8 +83,8 @@ def main(argv: list[str]) -> int:
         if FLAGS.json:
             _write(records)
         return 0
-    except (files.UserError, OSError) as error:
-        return terminal.fail(error)
+    except (errors.UserError, OSError) as error:
+        return terminal.fail(errors.with_flags(str(error), SETTINGS))
     except KeyboardInterrupt:
         print("stopped; nothing is left on the phone", file=sys.stderr)
         return 130
@@ -100,20 +117,20 @@ def _write(records: Sequence[journal.Record]) -> None:
     try:
         files.write_json(FLAGS.json, [dataclasses.asdict(record) for record in records])
     except OSError as error:
-        raise files.UserError(f"cannot write --json={FLAGS.json}: {error.strerror}") from None
+        raise errors.UserError(f"cannot write --json={FLAGS.json}: {error.strerror}") from None
 
 
 def _settings() -> android.Settings:
     """What the flags ask for. Raises UserError."""
     if FLAGS.use_gpu and FLAGS.use_nnapi:
-        raise files.UserError("expected --use_gpu or --use_nnapi, found both")
+        raise errors.UserError("expected --use_gpu or --use_nnapi, found both")
     threads, mask = FLAGS.threads, FLAGS.cpu_mask
     if FLAGS["threads"].present and threads < 1:
-        raise files.UserError(f"--threads: expected 1 or more, found {threads}")
+        raise errors.UserError(f"--threads: expected 1 or more, found {threads}")
     if FLAGS.profile:
         known = {profile["name"]: profile for profile in android.profiles()}
         if FLAGS.profile not in known:
-            raise files.UserError(f"--profile={FLAGS.profile}; choose from {', '.join(known)}")
+            raise errors.UserError(f"--profile={FLAGS.profile}; choose from {', '.join(known)}")
         threads, mask = threads or known[FLAGS.profile]["threads"], mask or known[FLAGS.profile]["cpu_mask"]
     return android.Settings(
         serial=FLAGS.serial,

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Iterable
 
 from pnag_tf.latency.android import benchmark_tool, phone
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 _BEGINNINGS = ('{"model": ', '{"finished": ')  # of the lines of a journal
 
@@ -118,7 +118,7 @@ class Journal:
             with open(path, "a") as stream:
                 stream.write("\n" + text if self._torn else text)
         except OSError as error:
-            raise files.UserError(f"cannot write {path}: {error.strerror}") from None
+            raise errors.UserError(f"cannot write {path}: {error.strerror}") from None
         self._torn = False
 
     def _read(self, path: pathlib.Path) -> None:
@@ -126,7 +126,7 @@ class Journal:
         try:
             content = path.read_text(errors="replace")
         except OSError as error:
-            raise files.UserError(f"cannot read {path}: {error.strerror}") from None
+            raise errors.UserError(f"cannot read {path}: {error.strerror}") from None
         self._torn = content != "" and not content.endswith("\n")
         for number, text in enumerate(content.splitlines(), start=1):
             try:
@@ -140,7 +140,7 @@ class Journal:
             except (ValueError, TypeError, KeyError):
                 # A line may be torn where the process died; anything else is somebody else's file.
                 if not any(text.startswith(begin) or begin.startswith(text) for begin in _BEGINNINGS):
-                    raise files.UserError(f"{path}:{number}: expected a journal, found '{text[:40]}'") from None
+                    raise errors.UserError(f"{path}:{number}: expected a journal, found '{text[:40]}'") from None
 
 
 def _sample(value: dict) -> Sample:

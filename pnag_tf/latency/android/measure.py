@@ -25,7 +25,7 @@ from absl import logging
 from pnag_tf.latency import device as devices
 from pnag_tf.latency.android import adb, benchmark_tool, phone
 from pnag_tf.latency.android import journal as journal_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 IN_A_ROW = 3  # runs of the tool that have to agree
 CLOCK_MS = 1e-3  # the tool counts whole microseconds: figures that differ by one agree
@@ -62,16 +62,20 @@ class Settings:
         """Raises UserError when a value cannot be used."""
         for name in ("threads", "runs", "timeout_s"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise files.UserError(f"{name}: expected more than 0, found {getattr(self, name)}")
+                raise self._error(name, "more than 0")
         if self.max_repetitions < IN_A_ROW:
-            raise files.UserError(f"max_repetitions: expected {IN_A_ROW} or more, found {self.max_repetitions}")
+            raise self._error("max_repetitions", f"{IN_A_ROW} or more")
         for name in ("run_secs", "warm_up_runs", "warm_up_secs", "agreement", "cool_down_s", "reconnect_s"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise files.UserError(f"{name}: expected 0 or more, found {getattr(self, name)}")
+                raise self._error(name, "0 or more")
         if self.delegate not in ("", "gpu", "nnapi"):
-            raise files.UserError(f"delegate: expected gpu, nnapi or nothing, found {self.delegate}")
+            raise self._error("delegate", "gpu, nnapi or nothing")
         if not self.remote_dir.startswith("/"):
-            raise files.UserError(f"remote_dir: expected a path from /, found '{self.remote_dir}'")
+            raise self._error("remote_dir", "a path from /")
+
+    def _error(self, name: str, expected: str) -> errors.SettingError:
+        setting = "latency.threads" if name == "threads" else f"phone.{name}"
+        return errors.SettingError(setting, f"expected {expected}, found {getattr(self, name)!r}")
 
 
 def device(settings: Settings, journal: str | os.PathLike | None = None) -> devices.Device:
@@ -202,17 +206,19 @@ def _tool(path: str, facts: phone.Facts) -> bytes:
     """The content of benchmark_model. Raises UserError when it is missing or made for other processors."""
     platform, machine = _PLATFORMS.get(facts.abi, (None, None))
     if not path and platform is None:
-        raise files.UserError(f"no benchmark_model is published for {facts.abi}: build one and name it with --tool")
+        raise errors.DeviceError(
+            f"no benchmark_model is published for {facts.abi}: build one and name it with `phone.tool`"
+        )
     path = path or tools() / platform / phone.TOOL
     try:
         tool = pathlib.Path(path).read_bytes()
     except OSError as error:
-        raise files.UserError(
+        raise errors.UserError(
             f"{path}: cannot read benchmark_model ({error.strerror}); "
             "android_benchmark/fetch.sh in the sources of this package fetches it"
         ) from None
     if tool[:4] == b"\x7fELF" and machine not in (None, found := int.from_bytes(tool[18:20], "little")):
-        raise files.UserError(f"{path}: expected a program for {facts.abi} (ELF machine {machine}), found {found}")
+        raise errors.UserError(f"{path}: expected a program for {facts.abi} (ELF machine {machine}), found {found}")
     return tool
 
 
@@ -226,13 +232,15 @@ def _mask(settings: Settings, facts: phone.Facts) -> str:
         except ValueError:
             mask = 0
         if mask <= 0:
-            raise files.UserError(f"cpu_mask: expected hexadecimal such as f0, or none, found '{settings.cpu_mask}'")
+            raise errors.SettingError(
+                "phone.cpu_mask", f"expected hexadecimal such as f0, or none, found '{settings.cpu_mask}'"
+            )
         return f"{mask:x}"
     for profile in profiles():
         if not facts.max_khz and facts.model in profile["models"] and settings.threads <= profile["threads"]:
             return profile["cpu_mask"]
     if not facts.max_khz:
-        raise files.UserError(f"{facts.name} does not tell how fast its cores are: name them with --cpu_mask")
+        raise errors.DeviceError(f"{facts.name} does not tell how fast its cores are: name them with `phone.cpu_mask`")
     return f"{phone.big_cores(dict(facts.max_khz), settings.threads):x}"
 
 
@@ -256,11 +264,11 @@ def _back(
         device = adb.wait(setup.serial, settings.reconnect_s)
         phone.clear(device, folder)
         facts = phone.probe(device, settings.remote_dir)
-    except files.UserError as error:
+    except errors.UserError as error:
         go_on = "the same call goes on from there" if kept.path else "without a journal the next call starts anew"
-        raise files.UserError(f"{lost}, and it did not come back: {error}; {go_on}") from None
+        raise errors.DeviceError(f"{lost}, and it did not come back: {error}; {go_on}") from None
     if facts.identity() != setup.facts.identity():
-        raise files.UserError(f"expected {setup.facts.name} back, found {facts.name}")
+        raise errors.DeviceError(f"expected {setup.facts.name} back, found {facts.name}")
     return device
 
 
@@ -275,13 +283,13 @@ class _Job:
         self.name = f"model {number}" if isinstance(model, bytes) else os.fspath(model)
         self.file = f"{number:04}.tflite"
         if not isinstance(model, bytes) and self.source.exists() and not self.source.is_file():
-            raise files.UserError(f"{self.name}: expected a .tflite, found something that is no file")
+            raise errors.UserError(f"{self.name}: expected a .tflite, found something that is no file")
         try:
             content = model if isinstance(model, bytes) else self.source.read_bytes()
         except OSError as error:
-            raise files.UserError(f"{self.name}: expected a .tflite ({error.strerror})") from None
+            raise errors.UserError(f"{self.name}: expected a .tflite ({error.strerror})") from None
         if content[4:8] != b"TFL3":
-            raise files.UserError(f"{self.name}: expected a .tflite, found {len(content)} other bytes")
+            raise errors.UserError(f"{self.name}: expected a .tflite, found {len(content)} other bytes")
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.samples: list[journal_lib.Sample] = []
 
@@ -337,9 +345,9 @@ def _rounds(
             if _throttled(after, settings):
                 discarded += 1
                 if discarded == DISCARDED_RUNS:
-                    raise files.UserError(
+                    raise errors.DeviceError(
                         f"the phone throttles in {discarded} runs in a row ({_status(after)}): cool it, or accept that "
-                        f"with --max_thermal_status={after.thermal_status}"
+                        f"with `phone.max_thermal_status={after.thermal_status}`"
                     )
                 logging.warning("%s: a run does not count, the phone throttles (%s)", job.name, _status(after))
                 before = _cool(session, settings)
@@ -357,14 +365,14 @@ def _run(session: phone.Session, job: _Job, settings: Settings) -> benchmark_too
         output, code = session.run(job.file, settings.timeout_s)
         return benchmark_tool.parse(output, code, settings.delegate)
     except TimeoutError:
-        raise files.UserError(
+        raise errors.UserError(
             f"{job.name}: the run on the phone has not ended after {settings.timeout_s:g} s and was stopped; "
-            "--timeout gives it longer"
+            "`phone.timeout_s` gives it longer"
         ) from None
     except adb.Lost:
         raise
-    except files.UserError as error:
-        raise files.UserError(f"{job.name}: {error}".replace(job.file, job.name)) from None
+    except errors.UserError as error:
+        raise errors.UserError(f"{job.name}: {error}".replace(job.file, job.name)) from None
 
 
 def _cool(session: phone.Session, settings: Settings) -> phone.Conditions:
@@ -372,9 +380,9 @@ def _cool(session: phone.Session, settings: Settings) -> phone.Conditions:
     deadline = time.monotonic() + settings.cool_down_s
     while _throttled(found := session.look(), settings):
         if time.monotonic() >= deadline:
-            raise files.UserError(
+            raise errors.DeviceError(
                 f"the phone throttles ({_status(found)}) after {settings.cool_down_s:g} s of waiting: cool it, or "
-                f"accept that with --max_thermal_status={found.thermal_status}"
+                f"accept that with `phone.max_thermal_status={found.thermal_status}`"
             )
         logging.warning("the phone throttles (%s): waiting", _status(found))
         time.sleep(min(POLL_S, max(0.0, deadline - time.monotonic())))

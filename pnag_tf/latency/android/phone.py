@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
 from pnag_tf.latency.android import adb
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 TOOL = "benchmark_model"
 FOLDER = "pnag_tf."  # begins the name of a session's folder on the phone
@@ -152,14 +152,16 @@ def probe(device: adb.Adb, remote_dir: str) -> Facts:
     lines = device.shell(command).splitlines()
     told = dict(line.split("=", 1) for line in lines if "=" in line)
     if told.get("low_power") == "1":
-        raise files.UserError(f"phone {device.serial} saves its battery, which slows it down: switch Battery Saver off")
+        raise errors.DeviceError(
+            f"phone {device.serial} saves its battery, which slows it down: switch Battery Saver off"
+        )
     if "busy" in told:
-        raise files.UserError(
+        raise errors.DeviceError(
             f"phone {device.serial} is measuring for somebody else, see {remote_dir}/{told['busy']} on it: wait for it"
         )
     if "writable" not in told:
         why = lines[-1].strip() if lines and "=" not in lines[-1] else "no reason given"
-        raise files.UserError(f"phone {device.serial}: cannot write to --remote_dir={remote_dir}: {why}")
+        raise errors.DeviceError(f"phone {device.serial}: cannot write to `phone.remote_dir={remote_dir}`: {why}")
     cores = (re.fullmatch(r".*/cpu(\d+)/cpufreq/.*", name) for name, value in told.items() if value.isdigit())
     max_khz = sorted((int(core[1]), int(told[core[0]])) for core in cores if core)
     return Facts(**{name: told.get(name, "").strip() or "unknown" for name in _PROPERTIES}, max_khz=tuple(max_khz))
@@ -256,7 +258,7 @@ def session(device: adb.Adb, folder: str, content: pathlib.Path, mask: str, flag
             conversation.ready()
             yield Session(conversation)
     finally:
-        with contextlib.suppress(files.UserError):  # without the phone the script has ended itself
+        with contextlib.suppress(errors.UserError):  # without the phone the script has ended itself
             clear(device, folder)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pnag_tf.latency.android import adb, benchmark_tool, journal, phone
 from pnag_tf.latency.android import measure as android
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 ROOT = pathlib.Path(__file__).parents[3]
 LISTED = """\
@@ -61,7 +61,7 @@ def test_devices_of_all_states_are_read():
         ({}, "", "no phone found: plug one in"),
         ({}, "A1", "no phone with serial A1; found none"),
         ({"A1": "device"}, "B2", r"no phone with serial B2; found A1 \(device\)"),
-        ({"A1": "device", "B2": "offline"}, "", r"2 phones found: choose one with --serial.*A1.*B2 \(offline\)"),
+        ({"A1": "device", "B2": "offline"}, "", r"2 phones found: choose one with `phone.serial`.*A1.*B2 \(offline\)"),
         ({"B2": "unauthorized"}, "", "B2 is unauthorized: unlock the phone and allow"),
         ({"C3": "offline"}, "", "C3 is offline: unplug it"),
         ({"D4": "no permissions"}, "D4", "D4 is no permissions: this user may not open"),
@@ -71,7 +71,7 @@ def test_devices_of_all_states_are_read():
 def test_a_phone_that_cannot_be_used_says_what_to_do(monkeypatch, found, serial, message):
     monkeypatch.delenv("ANDROID_SERIAL", raising=False)
     monkeypatch.setattr(adb, "devices", lambda: found)
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         adb.find(serial)
 
 
@@ -86,7 +86,7 @@ def test_without_adb_the_package_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("ANDROID_HOME", raising=False)
     monkeypatch.delenv("ANDROID_SDK_ROOT", raising=False)
-    with pytest.raises(files.UserError, match="apt-get install adb"):
+    with pytest.raises(errors.UserError, match="apt-get install adb"):
         adb.find()
     tools = tmp_path / "platform-tools"
     tools.mkdir()
@@ -134,25 +134,25 @@ def test_profiles_hold_what_is_needed():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"threads": 0}, "threads: expected more than 0, found 0"),
-        ({"runs": -1}, "runs: expected more than 0"),
-        ({"max_repetitions": 2}, "max_repetitions: expected 3 or more"),
-        ({"run_secs": -1.0}, "run_secs: expected 0 or more"),
-        ({"delegate": "tpu"}, "delegate: expected gpu, nnapi or nothing, found tpu"),
-        ({"remote_dir": "tmp"}, "remote_dir: expected a path from /"),
+        ({"threads": 0}, "`latency.threads`: expected more than 0, found 0"),
+        ({"runs": -1}, "`phone.runs`: expected more than 0"),
+        ({"max_repetitions": 2}, "`phone.max_repetitions`: expected 3 or more"),
+        ({"run_secs": -1.0}, "`phone.run_secs`: expected 0 or more"),
+        ({"delegate": "tpu"}, "`phone.delegate`: expected gpu, nnapi or nothing, found 'tpu'"),
+        ({"remote_dir": "tmp"}, "`phone.remote_dir`: expected a path from /"),
     ],
 )
 def test_settings_that_cannot_be_used(changes, message):
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         dataclasses.replace(android.Settings(), **changes).check()
 
 
 @pytest.mark.parametrize(("name", "content"), [("empty", b""), ("notes", b"no model at all"), ("folder", None)])
 def test_what_is_no_model_is_refused_before_a_phone_is_asked(tmp_path, name, content):
     (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
-    with pytest.raises(files.UserError, match=f"{name}: expected a .tflite"):
+    with pytest.raises(errors.UserError, match=f"{name}: expected a .tflite"):
         android.measure([tmp_path / name], settings=android.Settings(serial="nobody"))
-    with pytest.raises(files.UserError, match="missing.tflite: expected a .tflite"):
+    with pytest.raises(errors.UserError, match="missing.tflite: expected a .tflite"):
         android.measure([tmp_path / "missing.tflite"], settings=android.Settings(serial="nobody"))
     assert android.measure([], settings=android.Settings(serial="nobody")) == []
 
@@ -201,7 +201,7 @@ def test_the_tool_that_fetch_gets_is_found(tmp_path, monkeypatch, variable, plat
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv(variable, str(tmp_path / "a user's"))
     facts = dataclasses.replace(FACTS, abi=abi)
-    with pytest.raises(files.UserError, match="a user's.*benchmark_model: cannot read benchmark_model.*fetch.sh"):
+    with pytest.raises(errors.UserError, match="a user's.*benchmark_model: cannot read benchmark_model.*fetch.sh"):
         android._tool("", facts)
     program, done = _fetch(tmp_path, platform, machine=machine)
     assert done.returncode == 0, done.stderr
@@ -242,8 +242,8 @@ def test_another_file_is_not_taken_for_a_journal_and_not_touched(tmp_path):
     path = tmp_path / "notes"
     for text in ("buy milk\n", "buy milk", '{"arch": "1"}\n', "[1, 2]\n"):
         path.write_text(text)
-        with pytest.raises(files.UserError, match="notes:1: expected a journal"):
+        with pytest.raises(errors.UserError, match="notes:1: expected a journal"):
             journal.Journal(path, SETUP)
         assert path.read_text() == text
-    with pytest.raises(files.UserError, match="cannot read"):
+    with pytest.raises(errors.UserError, match="cannot read"):
         journal.Journal(tmp_path, SETUP)

@@ -19,7 +19,7 @@ from pnag_tf.latency import export
 from pnag_tf.latency.android import adb
 from pnag_tf.latency.android import measure as android
 from pnag_tf.space import network
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 ROOT = pathlib.Path(__file__).parents[3]
 pytestmark = [
@@ -207,7 +207,7 @@ def test_names_and_folders_with_spaces_and_quotes(phone, tmp_path):
 @heavy
 def test_two_phones_need_a_serial_and_measure_at_the_same_time(make_phone, models, tmp_path):
     phones = [make_phone(), make_phone(khz=[10, 10, 20, 20], properties={"ro.product.model": "Pixel"})]
-    with pytest.raises(files.UserError, match="2 phones found: choose one with --serial"):
+    with pytest.raises(errors.UserError, match="2 phones found: choose one with `phone.serial`"):
         android.measure(models, settings=settings(tmp_path))
     found = {}
     tool = quick_tool(tmp_path, "sleep 0.2")
@@ -231,7 +231,7 @@ def test_a_phone_without_frequencies_is_looked_up_or_asked_for(make_phone, model
     known = make_phone(khz=[], properties={"ro.product.model": "Pixel 2"})
     assert "mask f0" in android.describe(settings(tmp_path, known))
     other = make_phone(khz=[], properties={"ro.product.model": "Fone"})
-    with pytest.raises(files.UserError, match="Fone.*does not tell how fast its cores are.*--cpu_mask"):
+    with pytest.raises(errors.UserError, match="Fone.*does not tell how fast its cores are.*`phone.cpu_mask`"):
         android.describe(settings(tmp_path, other))
     android.measure(models[:1], settings=settings(tmp_path, other, cpu_mask="0x30"))
     assert set((other.folder / "masks").read_text().split()) == {"30"}
@@ -283,7 +283,7 @@ def test_cable_pulled_for_good_and_the_same_call_later(phone, models, tmp_path):
     phone.drop_after_text = b"PULL-THE-CABLE"
     journal = tmp_path / "journal"
     impatient = android.Settings(**vars(chosen) | {"reconnect_s": 0.5})
-    with pytest.raises(files.UserError, match="went away.*did not come back.*the same call goes on from there"):
+    with pytest.raises(errors.UserError, match="went away.*did not come back.*the same call goes on from there"):
         android.measure(models, settings=impatient, journal=journal)
     assert not left(phone)
     phone.come_back()
@@ -333,8 +333,8 @@ def test_a_throttled_phone_is_waited_for(phone, models, tmp_path, monkeypatch):
 @heavy
 def test_a_phone_that_stays_throttled_is_refused_or_accepted(phone, models, tmp_path):
     phone.set_thermal(2)
-    message = "throttles .thermal status 2, moderate. after 0.2 s of waiting.*--max_thermal_status=2"
-    with pytest.raises(files.UserError, match=message):
+    message = "throttles .thermal status 2, moderate. after 0.2 s of waiting.*`phone.max_thermal_status=2`"
+    with pytest.raises(errors.UserError, match=message):
         android.measure(models, settings=settings(tmp_path, phone, cool_down_s=0.2))
     assert runs(phone) == 0 and not left(phone)
     chosen = settings(tmp_path, phone, max_thermal_status=2)
@@ -357,7 +357,9 @@ def test_runs_in_which_the_phone_throttles_do_not_count(phone, models, tmp_path,
 @heavy
 def test_a_run_that_hangs_is_stopped(phone, models, tmp_path):
     chosen = settings(tmp_path, phone, tool=quick_tool(tmp_path, "exec sleep 60"), timeout_s=0.5)
-    with pytest.raises(files.UserError, match=r"0.tflite: the run on the phone has not ended after 0.5 s.*--timeout"):
+    with pytest.raises(
+        errors.UserError, match=r"0.tflite: the run on the phone has not ended after 0.5 s.*`phone.timeout_s`"
+    ):
         android.measure(models, settings=chosen)
     assert not left(phone)
 
@@ -368,7 +370,7 @@ def test_a_broken_model_is_named_with_the_words_of_the_tool(phone, tflites, tmp_
     broken.write_bytes(tflites[0].read_bytes()[:200])
     chosen = settings(tmp_path, phone, tool=str(adb_daemon.write_tool(tmp_path / "benchmark_model")))
     with pytest.raises(
-        files.UserError, match="broken net.tflite: benchmark_model failed: .*Failed to load model .*net"
+        errors.UserError, match="broken net.tflite: benchmark_model failed: .*Failed to load model .*net"
     ):
         android.measure([broken], settings=chosen)
     assert not left(phone)
@@ -376,15 +378,15 @@ def test_a_broken_model_is_named_with_the_words_of_the_tool(phone, tflites, tmp_
 
 @heavy
 def test_a_tool_that_is_missing_or_for_other_processors(phone, models, tmp_path):
-    with pytest.raises(files.UserError, match="nothing: cannot read benchmark_model.*fetch.sh"):
+    with pytest.raises(errors.UserError, match="nothing: cannot read benchmark_model.*fetch.sh"):
         android.measure(models, settings=settings(tmp_path, phone, tool=str(tmp_path / "nothing")))
     elf = tmp_path / "elf"
     elf.write_bytes(b"\x7fELF" + bytes(14) + (62).to_bytes(2, "little") + bytes(40))
-    with pytest.raises(files.UserError, match="expected a program for arm64-v8a .ELF machine 183., found 62"):
+    with pytest.raises(errors.UserError, match="expected a program for arm64-v8a .ELF machine 183., found 62"):
         android.measure(models, settings=settings(tmp_path, phone, tool=str(elf)))
     text = tmp_path / "text"
     text.write_bytes(b"\x01\x02 no program")
-    with pytest.raises(files.UserError, match="0.tflite: benchmark_model failed: "):
+    with pytest.raises(errors.UserError, match="0.tflite: benchmark_model failed: "):
         android.measure(models, settings=settings(tmp_path, phone, tool=str(text)))
     assert not left(phone)
 
@@ -392,14 +394,14 @@ def test_a_tool_that_is_missing_or_for_other_processors(phone, models, tmp_path)
 @heavy
 def test_flags_that_the_tool_ignores_are_an_error(phone, tflites, tmp_path):
     tool = str(adb_daemon.write_tool(tmp_path / "benchmark_model"))
-    with pytest.raises(files.UserError, match="benchmark_model ignored --use_gpu=true"):
+    with pytest.raises(errors.UserError, match="benchmark_model ignored --use_gpu=true"):
         android.measure(tflites, settings=settings(tmp_path, phone, tool=tool, delegate="gpu"))
 
 
 @heavy
 @pytest.mark.parametrize("remote_dir", ["/proc/no/such", "/system/bin"])
 def test_a_folder_that_cannot_be_written(phone, models, tmp_path, remote_dir):
-    with pytest.raises(files.UserError, match=f"(cannot write to --remote_dir=|refuses files in ){remote_dir}"):
+    with pytest.raises(errors.UserError, match=f"(cannot write to `phone.remote_dir=|refuses files in ){remote_dir}"):
         android.measure(models, settings=settings(tmp_path, phone, remote_dir=remote_dir))
 
 
@@ -410,7 +412,7 @@ def test_another_measurement_is_not_disturbed_and_dead_ones_are_cleared(phone, m
         folder.mkdir()
     (dead / "pid").write_text("999999999")
     (busy / "pid").write_text(str(os.getpid()))
-    with pytest.raises(files.UserError, match="measuring for somebody else.*pnag_tf.busy"):
+    with pytest.raises(errors.UserError, match="measuring for somebody else.*pnag_tf.busy"):
         android.measure(models, settings=settings(tmp_path, phone))
     assert not dead.exists() and young.exists()
     shutil.rmtree(busy)
@@ -422,20 +424,20 @@ def test_another_measurement_is_not_disturbed_and_dead_ones_are_cleared(phone, m
 @heavy
 def test_a_phone_that_saves_its_battery_is_refused(phone, models, tmp_path):
     adb_daemon.write(phone.folder / "settings/low_power", "1\n")
-    with pytest.raises(files.UserError, match="saves its battery.*switch Battery Saver off"):
+    with pytest.raises(errors.UserError, match="saves its battery.*switch Battery Saver off"):
         android.measure(models, settings=settings(tmp_path, phone))
 
 
 def test_a_phone_that_does_not_trust_this_computer(make_phone, models, tmp_path):
     phone = make_phone(authorized=False)
-    with pytest.raises(files.UserError, match="is unauthorized: unlock the phone"):
+    with pytest.raises(errors.UserError, match="is unauthorized: unlock the phone"):
         android.measure(models, settings=settings(tmp_path, phone))
 
 
 def test_an_address_where_nobody_listens(tmp_path, models):
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    with pytest.raises(files.UserError, match=f"cannot reach {address}: adb says '.*[Cc]onnection refused'"):
+    with pytest.raises(errors.UserError, match=f"cannot reach {address}: adb says '.*[Cc]onnection refused'"):
         android.measure(models, settings=settings(tmp_path, serial=address))
 
 

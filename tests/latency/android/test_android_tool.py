@@ -3,7 +3,7 @@
 import pytest
 
 from pnag_tf.latency.android import benchmark_tool
-from pnag_tf.util import files
+from pnag_tf.util import errors
 
 WHOLE = """\
 INFO: STARTING!
@@ -79,7 +79,7 @@ def test_counts_short_of_fields_and_in_scientific_notation(timed, expected):
     ],
 )
 def test_what_is_no_measurement_is_an_error(output, exit_code, message):
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         benchmark_tool.parse(output, exit_code)
 
 
@@ -140,7 +140,7 @@ def test_a_delegate_that_takes_the_graph_is_noted(delegate, lines, expected):
     ],
 )
 def test_cpu_time_is_never_taken_for_that_of_a_delegate(delegate, lines, message):
-    with pytest.raises(files.UserError, match=message):
+    with pytest.raises(errors.UserError, match=message):
         benchmark_tool.parse(f"{lines}\n{WHOLE}", 0, delegate)
 
 
