@@ -33,7 +33,7 @@ from pnag_tf.supernet import shrinking, subnet
 PARTS = ("nothing", "training images", "records held", "records streamed", "passes streamed", "list of float32")
 STAGES = {
     "supernet": "a step of the full network, one of four subnets with a teacher; largest and smallest judged",
-    "latency_table": "the preset's: all blocks, 18 networks",
+    "latency_table": "all blocks, and 4 networks instead of the preset's 18",
     "records": "one architecture with the widest first layer; 1,999 are there",
     "predictors": "2,000 records, 3 epochs",
     "evaluator": "2,000 records, 3 epochs",
@@ -53,6 +53,7 @@ def main():
     parser.add_argument("--images", type=int, default=20, help="of each class, and one more to test")
     parser.add_argument("--batch", type=int, default=32, help="of the parts")
     parser.add_argument("--training_batch", type=int, default=32, help="of the stages")
+    parser.add_argument("--record_images", type=int, default=0, help="calibrate and judge a record; 0: the preset's")
     parser.add_argument("--alone", default="", help=argparse.SUPPRESS)
     parser.add_argument("--folder", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -79,7 +80,7 @@ def alone(args):
     if name in PARTS:
         run_part(name, folder / "images", args.batch)
     else:
-        run_stage(name, folder, args.training_batch)
+        run_stage(name, folder, args.training_batch, args.record_images)
     print(f"{name:<20} {peak_gib():6.2f} GiB  {STAGES.get(name, '')}".rstrip(), flush=True)
 
 
@@ -110,9 +111,10 @@ def write(folder, classes, images):
 # ---- stages of a run -------------------------------------------------------------------------------------------------
 
 
-def run_stage(stage, folder, training_batch):
+def run_stage(stage, folder, training_batch, record_images):
     shrinking.CHUNK_STEPS = STEPS  # a phase has no fewer than one chunk
-    config = settings(stage, folder / "images", training_batch)
+    images = record_images if stage == "records" else FEW
+    config = settings(stage, folder / "images", training_batch, images)
     run = context.make(config, folder / "run")
     if stage == "records":
         fill_records(run)
@@ -123,15 +125,17 @@ def run_stage(stage, folder, training_batch):
     stages.make(run, stage)
 
 
-def settings(stage, images, training_batch):
-    """Preset paper; see the top for what is smaller."""
+def settings(stage, folder, training_batch, images):
+    """Preset paper; see the top for what is smaller. `images` are those of a pass, 0 for the preset's."""
     config = presets.preset("paper")
-    photos = config_lib.Data("folder", str(images), augmentation="crop", batch_size=training_batch)
+    photos = config_lib.Data("folder", str(folder), augmentation="crop", batch_size=training_batch)
     if stage == "finetune":  # its epochs and validations are whole ones
         photos = dataclasses.replace(photos, train_limit=2 * training_batch, validation_fraction=0.05)
     measured = config.measure
-    if stage != "records":
-        measured = dataclasses.replace(measured, calibration_images=FEW, validation_images=FEW, finalist_images=FEW)
+    if images:
+        measured = dataclasses.replace(
+            measured, calibration_images=images, validation_images=images, finalist_images=images
+        )
     first, *_, last = config.supernet.phases
     return dataclasses.replace(
         config,
@@ -141,6 +145,7 @@ def settings(stage, images, training_batch):
             config.supernet, phases=tuple(dataclasses.replace(phase, epochs=0.0) for phase in (first, last))
         ),
         measure=measured,
+        latency=dataclasses.replace(config.latency, calibration_networks=3, check_networks=1),
         predictors=dataclasses.replace(config.predictors, epochs=3),
         evaluator=dataclasses.replace(config.evaluator, epochs=3),
         generator=dataclasses.replace(config.generator, iterations=200),
