@@ -13,7 +13,7 @@ import time
 import numpy as np
 import search as search_benchmark
 
-from pnag_tf import config, recipes
+from pnag_tf import config, presets
 from pnag_tf.search import predictor, records, reinforce
 from pnag_tf.search import proposals as search
 from pnag_tf.space import space as space_lib
@@ -53,7 +53,8 @@ def main():
     space = space_lib.SearchSpace()
     table = records.read(arguments.records, space)
     budgets_ms = np.array([float(b) for b in arguments.budgets.split(",")])
-    fitting, evaluating, generating, evaluation = recipes.SEARCH["search"]
+    recipe = presets.preset("search")
+    fitting, evaluating, generating, evaluation = recipe.predictors, recipe.evaluator, recipe.generator, recipe.eval
     predictors = predictor.train(table, fitting, 0)
     rows = {"preset search": (evaluating, generating)}
     rows |= {name: (reverted(evaluating, PAPER_EVALUATOR, keys), generating) for name, keys in EVALUATOR.items()}

@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from pnag_tf import recipes
+from pnag_tf import presets
 from pnag_tf.search import predictor, records, reinforce, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.space import backbone as backbone_lib
@@ -47,7 +47,8 @@ def main():
     parser.add_argument("--limit", type=int, default=0, help="use only the first so many records")
     arguments = parser.parse_args()
     backbone = backbone_lib.Backbone(width_multiplier=arguments.width, resolution=arguments.resolution)
-    predicting, evaluating, generating, how = recipes.SEARCH["search"]
+    recipe = presets.preset("search")
+    predicting, evaluating, generating, how = recipe.predictors, recipe.evaluator, recipe.generator, recipe.eval
     whole = records.read(arguments.records, space_lib.SearchSpace())
     whole = counted(whole[: arguments.limit or len(whole)], backbone)
     budgets_ms = np.array([float(budget) for budget in arguments.budgets.split(",")])

@@ -23,7 +23,7 @@ import time
 
 import numpy as np
 
-from pnag_tf import config, recipes
+from pnag_tf import presets
 from pnag_tf.search import baselines, candidates, predictor, records, reinforce, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.space import space as space_lib
@@ -122,8 +122,8 @@ def main():
     exact = records.read(arguments.records, space)
     exact = exact[: arguments.limit or len(exact)]
     budgets_ms = np.array([float(b) for b in arguments.budgets.split(",")])
-    settings = recipes.SEARCH[arguments.preset]
-    whole = config.Config(arguments.preset, predictors=settings[0], generator=settings[2], eval=settings[3])
+    whole = presets.preset(arguments.preset)
+    settings = whole.predictors, whole.evaluator, whole.generator, whole.eval
     results = {}
     for seed in range(arguments.seeds):
         start = time.perf_counter()

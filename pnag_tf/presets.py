@@ -1,19 +1,45 @@
-"""The presets: tiny (tests), demo (Fashion-MNIST in minutes), search (records of the paper's size), paper."""
+"""The presets, a function each: tiny (tests), demo (Fashion-MNIST in minutes), search (records of the paper's size), paper.
+
+The search's recipe of `paper` has every number of the supplement, sections A, C, D and E. The others share a recipe of
+their own; the README lists each deviation.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 
 from pnag_tf import config as config_lib
-from pnag_tf import recipes
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
 NAMES = ("tiny", "demo", "search", "paper")
-PAPER_ROUNDS = 10  # of 200 measurements: records where they count, instead of 14,000 more uniform ones
 SHRINKING = ("progressive", "sandwich")
 
 _KERNELS, _DEPTHS, _RATIOS = {"kernels": (3, 5, 7)}, {"depths": (2, 3, 4)}, {"ratios": (3, 4, 6)}
+
+
+# The recipe of tiny, demo and search: what their evaluators, generators and accuracy ensembles have in common.
+_RANKING = {
+    "hidden": 256,
+    "encoding": "slack",
+    "loss": "margin",
+    "optimizer": "adamw",
+    "learning_rate": 5e-3,
+    "final_learning_rate": 1e-5,
+    "weight_decay": 1e-3,
+    "between": True,
+}
+_POLICY = {
+    "heads": "token",
+    "learning_rate": 5e-3,
+    "final_learning_rate": 5e-4,
+    "entropy_weight": 0.2,
+    "final_entropy_weight": 0.03,
+    "advantage": "normalised",
+    "between": True,
+    "aim": 0.1,
+}
+_ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1e-2}
 
 
 def preset(name: str, shrinking: str = "progressive") -> config_lib.Config:
@@ -22,15 +48,11 @@ def preset(name: str, shrinking: str = "progressive") -> config_lib.Config:
     Args:
       shrinking: 'progressive' (once-for-all) or 'sandwich' (BigNAS): how the supernet is trained.
     """
-    predictors, evaluator, generator, evaluation = recipes.SEARCH[name]
-    if name == "paper":
-        evaluation = dataclasses.replace(evaluation, rounds=PAPER_ROUNDS)
-    images = {"tiny": _tiny, "demo": _demo, "search": _paper, "paper": _paper}[name]()
+    config = {"tiny": _tiny, "demo": _demo, "search": _search, "paper": _paper}[name]()
     if shrinking == "sandwich":
-        images["supernet"] = dataclasses.replace(images["supernet"], phases=(_sandwich(name, images["space"]),))
-    return config_lib.Config(
-        preset=name, predictors=predictors, evaluator=evaluator, generator=generator, eval=evaluation, **images
-    )
+        phases = (_sandwich(name, config.space),)
+        config = dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, phases=phases))
+    return config
 
 
 def _sandwich(name: str, space: space_lib.SearchSpace) -> config_lib.Phase:
@@ -53,7 +75,7 @@ def _sandwich(name: str, space: space_lib.SearchSpace) -> config_lib.Phase:
     )
 
 
-def _tiny() -> dict:
+def _tiny() -> config_lib.Config:
     """Two units, 16 pixels: the whole road in a minute."""
     space = space_lib.SearchSpace(units=2, depths=(1, 2), kernels=(3, 5), ratios=(3, 4))
     backbone = backbone_lib.Backbone(
@@ -72,37 +94,49 @@ def _tiny() -> dict:
         config_lib.Phase("full", 1, 0.05, teacher=False),
         config_lib.Phase("width", 1, 0.02, **everything),
     )
-    return {
-        "space": space,
-        "backbone": backbone,
-        "data": config_lib.Data(augmentation="none", train_limit=6400),
-        "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
-        "measure": config_lib.Measure(architectures=60, calibration_images=250, validation_images=500),
-        "latency": config_lib.Latency(calibration_networks=4, check_networks=2),
-        "finetune": config_lib.Finetune(epochs=2),
-        "tune": config_lib.Tune(evaluator_trials=4, generator_trials=4, random_trials=50, bayesian_trials=4),
-    }
+    return config_lib.Config(
+        "tiny",
+        space=space,
+        backbone=backbone,
+        data=config_lib.Data(augmentation="none", train_limit=6400),
+        supernet=config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
+        measure=config_lib.Measure(architectures=60, calibration_images=250, validation_images=500),
+        latency=config_lib.Latency(calibration_networks=4, check_networks=2),
+        finetune=config_lib.Finetune(epochs=2),
+        tune=config_lib.Tune(evaluator_trials=4, generator_trials=4, random_trials=50, bayesian_trials=4),
+        predictors=config_lib.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=16),
+        evaluator=config_lib.Evaluator(**_RANKING | {"hidden": 32}, epochs=10, batch_size=32, pseudo_labels=200),
+        generator=config_lib.Generator(
+            **_POLICY, budgets=3, samples=4, iterations=100, hidden=16, budget_embedding=16, checkpoint_every=50
+        ),
+        eval=config_lib.Eval(samples=100, refinement=3),
+    )
 
 
-def _demo() -> dict:
+def _demo() -> config_lib.Config:
     """Width 0.5 at 32 pixels: ten minutes on two cores."""
     phases = (
         config_lib.Phase("full", 2, 0.1, teacher=False, warmup_epochs=0.2),
         config_lib.Phase("depth", 0.7, 0.02, **_KERNELS, **_DEPTHS, full_share=0.3),
         config_lib.Phase("width", 2.7, 0.05, **_KERNELS, **_DEPTHS, **_RATIOS, full_share=0.3),
     )
-    return {
-        "space": space_lib.SearchSpace(),
-        "backbone": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
-        "supernet": config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
-        "measure": config_lib.Measure(
+    return config_lib.Config(
+        "demo",
+        space=space_lib.SearchSpace(),
+        backbone=backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
+        supernet=config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
+        measure=config_lib.Measure(
             architectures=220, calibration_images=500, validation_images=1500, finalist_images=6000
         ),
-        "finetune": config_lib.Finetune(epochs=4),
-    }
+        finetune=config_lib.Finetune(epochs=4),
+        predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
+        evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
+        generator=config_lib.Generator(**_POLICY, samples=8, iterations=1000, checkpoint_every=250),
+        eval=config_lib.Eval(refinement=30),
+    )
 
 
-def _paper() -> dict:
+def _paper() -> config_lib.Config:
     """100 classes of ImageNet at 224 pixels, width 1.2, 90 epochs (section E); learning rates are once-for-all's."""
     phases = (
         config_lib.Phase("full", 30, 0.1, teacher=False, warmup_epochs=1),
@@ -112,13 +146,31 @@ def _paper() -> dict:
         config_lib.Phase("width_46", 5, 0.01, **_KERNELS, **_DEPTHS, ratios=(4, 6), subnets_per_step=4),
         config_lib.Phase("width", 20, 0.03, **_KERNELS, **_DEPTHS, **_RATIOS, subnets_per_step=4),
     )
-    return {
-        "space": space_lib.SearchSpace(),
-        "backbone": backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
-        "data": config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
-        "supernet": config_lib.Supernet(phases=phases, ema=0.999),
+    return config_lib.Config(
+        "paper",
+        space=space_lib.SearchSpace(),
+        backbone=backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
+        data=config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
+        supernet=config_lib.Supernet(phases=phases, ema=0.999),
         # 16,000 records on all 26,000 validation images each would cost five times the multiply-adds of the supernet;
         # see benchmarks/cost.py. Rounds measure another 2,000 networks where they count.
-        "measure": config_lib.Measure(architectures=2000, validation_images=5000),
-        "finetune": config_lib.Finetune(ema=0.999),
-    }
+        measure=config_lib.Measure(architectures=2000, validation_images=5000),
+        finetune=config_lib.Finetune(ema=0.999),
+        predictors=config_lib.Predictors(model="mlp", members=1, hidden=400),
+        evaluator=config_lib.Evaluator(),
+        generator=config_lib.Generator(first_budget=0.0),
+        # Records where they count, instead of 14,000 more uniform ones.
+        eval=config_lib.Eval(rounds=10, measurements=2000),
+    )
+
+
+def _search() -> config_lib.Config:
+    """Records of the paper's size: four minutes on two cores. Images, where there are any, are those of `paper`."""
+    return dataclasses.replace(
+        _paper(),
+        preset="search",
+        predictors=config_lib.Predictors(**_ENSEMBLE, epochs=30, held_out=0.03),
+        evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000, held_out=0.03),
+        generator=config_lib.Generator(**_POLICY, samples=8, iterations=1500, checkpoint_every=250),
+        eval=config_lib.Eval(refinement=30),
+    )

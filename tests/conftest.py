@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-from pnag_tf import recipes
+from pnag_tf import presets
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import proposals as search_lib
 from pnag_tf.search import records as records_lib
@@ -132,11 +132,11 @@ def table(space, truth):
 @pytest.fixture(scope="session")
 def predictors(table):
     """Predictors of `table`, trained in a few seconds."""
-    return predictor_lib.train(table, recipes.SEARCH["tiny"][0], seed=0)
+    return predictor_lib.train(table, presets.preset("tiny").predictors, seed=0)
 
 
 @pytest.fixture(scope="session")
 def trained(table, predictors):
     """(evaluator, history) of `table` by the recipe of preset tiny."""
-    budgets_ms = search_lib.training_budgets(table, recipes.SEARCH["tiny"][2])
-    return search_lib.train_evaluator(table, predictors, recipes.SEARCH["tiny"][1], budgets_ms, seed=0)
+    budgets_ms = search_lib.training_budgets(table, presets.preset("tiny").generator)
+    return search_lib.train_evaluator(table, predictors, presets.preset("tiny").evaluator, budgets_ms, seed=0)

@@ -10,7 +10,7 @@ FLOORS = (
     ("util",),
     ("space",),
     ("config",),
-    ("data", "overrides", "recipes", "search", "zoo"),
+    ("data", "overrides", "search", "zoo"),
     ("latency", "presets", "supernet", "tuning", "figures"),
     ("run",),
     ("main",),

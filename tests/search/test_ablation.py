@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf import config, recipes
+from pnag_tf import config, presets
 from pnag_tf.search import ablation, reinforce
 from pnag_tf.search import proposals as search
 
-EVALUATOR, GENERATOR = recipes.SEARCH["tiny"][1:3]
+EVALUATOR, GENERATOR = presets.preset("tiny").evaluator, presets.preset("tiny").generator
 CONFIG = config.Config(
     "tiny",
     evaluator=dataclasses.replace(EVALUATOR, epochs=2),

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf import config, recipes
+from pnag_tf import config, presets
 from pnag_tf.search import baselines, candidates, reinforce
 from pnag_tf.search import proposals as search
 
-CONFIG = config.Config("tiny", generator=recipes.SEARCH["tiny"][2], eval=config.Eval(samples=100))
+CONFIG = config.Config("tiny", generator=presets.preset("tiny").generator, eval=config.Eval(samples=100))
 
 
 @pytest.fixture(scope="module")

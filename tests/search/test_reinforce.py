@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf import config, recipes
+from pnag_tf import config, presets
 from pnag_tf.search import generator, reinforce
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors
 
-TINY = recipes.SEARCH["tiny"][2]
+TINY = presets.preset("tiny").generator
 BUDGETS_MS = [6.0, 8.0, 10.0]
 
 

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 
-from pnag_tf import config, recipes
+from pnag_tf import config, presets
 from pnag_tf.search import baselines, candidates, records, reinforce, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.util import errors
@@ -17,7 +17,7 @@ from pnag_tf.util import errors
 @pytest.fixture(scope="module")
 def generator(space, predictors, trained):
     evaluator, _ = trained
-    found, _ = reinforce.train(space, evaluator.graph, recipes.SEARCH["tiny"][2], evaluator.budgets_ms, 0)
+    found, _ = reinforce.train(space, evaluator.graph, presets.preset("tiny").generator, evaluator.budgets_ms, 0)
     return found
 
 
@@ -125,7 +125,7 @@ def test_pnag_and_evo_end_near_the_best_of_a_table_whose_truth_is_known(space, p
         pool = np.unique(np.concatenate([parents, space.mutate(rng, np.repeat(parents, 5, 0), 0.1)]), axis=0)
     top1, latency_ms = truth(pool)
     known = np.array([top1[latency_ms <= b].max() for b in budgets_ms])
-    whole = config.Config("tiny", generator=recipes.SEARCH["tiny"][2], eval=recipes.SEARCH["tiny"][3])
+    whole = config.Config("tiny", generator=presets.preset("tiny").generator, eval=presets.preset("tiny").eval)
     searches = {
         "pnag": search.propose(generator, predictors, budgets_ms, 300, 0, refinement=10),
         "evo": baselines.evo(space, predictors, budgets_ms, np.random.default_rng(0), whole),

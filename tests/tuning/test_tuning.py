@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pnag_tf import config as config_lib
-from pnag_tf import presets, recipes, tuning
+from pnag_tf import presets, tuning
 from pnag_tf.run import context, stages
 from pnag_tf.search import candidates, reinforce
 from pnag_tf.search import proposals as search
@@ -21,7 +21,7 @@ from pnag_tf.tuning import trials
 from pnag_tf.util import errors
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras_tuner")
-TINY = dict(zip(("predictors", "evaluator", "generator", "eval"), recipes.SEARCH["tiny"], strict=True))
+TINY = {name: getattr(presets.preset("tiny"), name) for name in ("predictors", "evaluator", "generator", "eval")}
 CONFIG = config_lib.Config(
     "tiny",
     **TINY
