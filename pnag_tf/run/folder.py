@@ -15,7 +15,7 @@ from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import errors, files
 
 # Settings that may change from call to call.
-FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "ray", "tune")
+FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "phone", "ray", "tune")
 SOURCES = ("records_file", "supernet_file")  # given files, beside the settings
 MADE_BY = "made_by"  # what tells a run's folder from anybody else's; ...
 # ... a version that did not write it yet wrote all of these.
@@ -105,11 +105,11 @@ def _entries(root: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _completed(found: dict) -> dict:
-    """Settings of an earlier version: what it did not have yet was as it is by default."""
+    """Settings of an earlier version: what it did not have yet was as it is by default, what is free now goes."""
     defaults = json.loads(json.dumps(dataclasses.asdict(config_lib.Config(""))))
     phase = dataclasses.asdict(config_lib.Phase("", 0, 0))
     known = {name: value for name, value in defaults.items() if name not in FREE}
-    whole = known | dict.fromkeys(SOURCES, "") | found
+    whole = known | dict.fromkeys(SOURCES, "") | {name: value for name, value in found.items() if name not in FREE}
     for part, value in known.items():
         if isinstance(value, dict):
             whole[part] = value | whole[part]

@@ -166,7 +166,7 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Network]
 
 
 def _comparisons(layout: layout_lib.Layout) -> list[tuple[str, list[dict[str, str]]]]:
-    """(device, rows) of each table of `--stage=compare`."""
+    """(device, rows) of each table of the stage `compare`."""
     return [(path.stem, files.read_csv(path, ("network",))) for path in sorted(layout.compare.glob("*.csv"))]
 
 

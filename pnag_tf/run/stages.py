@@ -27,7 +27,7 @@ class Stage:
     """A stage of a run.
 
     Attributes:
-      name: as `--stage` takes it.
+      name: as the command line takes it.
       needs: the stages whose files it reads; those that a run does not have are left out.
       writes: where its files lie in the run's folder, for a person to read.
       what: what happens, in a sentence.
@@ -119,7 +119,8 @@ ROAD = (
         "rounds",
         ("generator",),
         "rounds.json, records.csv",
-        "with --rounds: proposes, measures, corrects the predictors; evaluator and generator are made anew",
+        "where `eval.rounds` asks for them: proposes, measures, corrects the predictors; evaluator and generator are "
+        "made anew",
         learn.rounds,
         made=lambda at, _: [at.rounds],
         once=True,
@@ -226,7 +227,8 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
         peer = context.with_method(method)
         if evaluate.found_by(peer) is None:
             make(peer, "eval")
-    if stage.once and name != "rounds" and _any(stage.made(context.layout, settings)):
+    given = name == "supernet" and context.supernet_file
+    if given or (stage.once and name != "rounds" and _any(stage.made(context.layout, settings))):
         return []
     return stage.make(context) or []
 
