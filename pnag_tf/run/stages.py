@@ -272,6 +272,7 @@ def run(context: context_lib.Context, name: str) -> evaluate.Tables:
     try:
         return make(context, name)
     except tf.errors.InvalidArgumentError as error:
-        if context.has_supernet and re.search("(?i)decod|jpeg|png|gif|bmp", str(error)):
+        said = re.sub('File ".*', "", str(error))  # a file of the program may lie in a folder of any name
+        if context.has_supernet and re.search("(?i)decod|jpeg|png|gif|bmp", said):
             context.resources.splits.check_files()
         raise
