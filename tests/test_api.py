@@ -2,6 +2,7 @@
 
 import dataclasses
 import doctest
+import pathlib
 import subprocess
 import sys
 
@@ -201,3 +202,18 @@ def test_a_found_network_cannot_be_changed(fitted):
     (found,) = fitted[0].propose([9])
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.top1 = 1.0
+
+
+@pytest.mark.heavy
+def test_the_quickstart_runs(tmp_path):
+    nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
+    path = pathlib.Path(__file__).parents[1] / "docs" / "quickstart.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    nbclient.NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    said = "".join(output.get("text", "") for output in outputs)
+    assert "60 records" in said and said.count("predicted") == 3 and "ms measured" in said
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert (tmp_path / "runs/quickstart.tflite").stat().st_size > (
+        tmp_path / "runs/quickstart_half.tflite"
+    ).stat().st_size
