@@ -40,7 +40,7 @@ setuptools.setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12"],
+        "test": ["pytest>=8", "pytest-timeout", "ruff>=0.12", "nbclient", "nbformat", "ipykernel"],
         "ray": ["ray>=2.40"],
         "ofa": ["torch>=2"],  # reads once-for-all's checkpoints, nothing else
     },

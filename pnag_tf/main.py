@@ -19,11 +19,11 @@ with terminal.quiet():  # TensorFlow greets in a dozen lines when it is imported
         tf.config.list_logical_devices()
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, overrides, presets, tuning
+from pnag_tf import overrides, presets, tuning
+from pnag_tf.api import entering
 from pnag_tf.latency import export
 from pnag_tf.run import context, evaluate, folder, learn, stages, status
-from pnag_tf.run import layout as layout_lib
-from pnag_tf.supernet import distribution, ofa
+from pnag_tf.supernet import distribution
 
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
@@ -119,9 +119,7 @@ def main(argv: list[str]) -> int:
             found = "--force" if FLAGS.force else FLAGS.stage
             raise errors.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
         spread = distribution.make(FLAGS.strategy)
-        config = _with_classes(_config(), layout_lib.Layout(workdir))
-        run = context.make(config, workdir, FLAGS.records, FLAGS.supernet, spread)
-        stages.enter(run, FLAGS.force)
+        run = entering.enter(_config(), workdir, FLAGS.records, FLAGS.supernet, FLAGS.force, spread)
         _announce_rounds(run)
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         for title, rows in stages.run(run, stage):
@@ -170,30 +168,26 @@ def _config() -> config_lib.Config:
         why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
         raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
     if FLAGS.supernet:
-        _check_supernet(config)
+        entering.check_supernet(config, FLAGS.supernet)
     return config
 
 
 def _flagged(config: config_lib.Config) -> config_lib.Config:
     """The settings with what the flags change. Raises UserError."""
     change = dataclasses.replace
-    images = change(
-        config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
-    )
-    space, backbone = config.space, config.backbone
     if FLAGS.supernet:
         if FLAGS.records:
             raise errors.UserError("expected either --supernet or --records, found both")
-        space, backbone = ofa.describe(FLAGS.supernet)
-        if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
-            images = change(images, class_subset=0)
+        config = entering.with_supernet(config, FLAGS.supernet)
     source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
     threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:
         config = tuning.tuned(config, FLAGS.tuned)
     return change(
         config,
-        data=images,
+        data=change(
+            config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
+        ),
         latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
         phone=change(
             config.phone,
@@ -202,11 +196,10 @@ def _flagged(config: config_lib.Config) -> config_lib.Config:
             cpu_mask=FLAGS.cpu_mask,
             remote_dir=FLAGS.remote_dir,
         ),
-        space=space,
         backbone=change(
-            backbone,
-            resolution=_given("resolution", backbone.resolution),
-            width_multiplier=_given("width", backbone.width_multiplier),
+            config.backbone,
+            resolution=_given("resolution", config.backbone.resolution),
+            width_multiplier=_given("width", config.backbone.width_multiplier),
         ),
         measure=change(config.measure, architectures=_given("architectures", config.measure.architectures)),
         eval=change(
@@ -230,34 +223,6 @@ def _flagged(config: config_lib.Config) -> config_lib.Config:
 def _given(flag: str, otherwise):
     """A flag's value where it was given."""
     return otherwise if FLAGS[flag].value is None else FLAGS[flag].value
-
-
-def _check_supernet(config: config_lib.Config) -> None:
-    """A given supernet has its space and its shapes. Raises SettingError where the settings ask for others."""
-    for part, there in zip(("space", "backbone"), ofa.describe(FLAGS.supernet), strict=True):
-        for name, value in dataclasses.asdict(there).items():
-            found = getattr(getattr(config, part), name)
-            if found != value:
-                raise errors.SettingError(
-                    f"{part}.{name}", f"expected {value}, which {FLAGS.supernet} has, found {found}"
-                )
-
-
-def _with_classes(config: config_lib.Config, layout: layout_lib.Layout) -> config_lib.Config:
-    """The settings with the number of classes: of the run that is there, else of the images, which are looked at.
-
-    Raises:
-      UserError: there are no such images, or the given supernet tells other classes apart.
-    """
-    if FLAGS.records:
-        return config
-    classes = None if FLAGS.force else folder.classes(layout)
-    if classes is None:
-        classes = data.describe(config.data, config.seed).classes
-    if FLAGS.supernet and classes != config.backbone.classes:
-        told = config.backbone.classes
-        raise errors.UserError(f"--supernet={FLAGS.supernet}: tells {told} classes apart; the images have {classes}")
-    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=classes))
 
 
 def _budget(text: str) -> float:

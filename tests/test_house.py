@@ -13,6 +13,7 @@ FLOORS = (
     ("data", "overrides", "search", "zoo"),
     ("latency", "presets", "supernet", "tuning", "figures"),
     ("run",),
+    ("api",),
     ("main",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

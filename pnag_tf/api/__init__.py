@@ -1,0 +1,1 @@
+"""What notebooks and programs use, by its public names in `pnag_tf`; and how settings become a run."""

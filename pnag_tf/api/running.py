@@ -1,0 +1,149 @@
+"""A whole run in Python: the stages of the command line, in the same folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Iterable
+
+from matplotlib import figure as figure_lib
+
+from pnag_tf import overrides
+from pnag_tf.api import entering, networks, searching
+from pnag_tf.run import context as context_lib
+from pnag_tf.run import evaluate, measure, pictures, stages, status
+from pnag_tf.run import layout as layout_lib
+from pnag_tf.search import records as records_lib
+from pnag_tf.util import errors
+
+
+class Run:
+    """From images, or from measured records, to networks for each budget: a folder that `pnag --workdir` opens too.
+
+    Making a `Run` reads no images and writes nothing. What a stage has made stays in the folder: a notebook that was
+    closed, or a process that was killed, goes on from there.
+
+    Args:
+      preset: `"demo"`, `"search"`, `"paper"` or `"tiny"`.
+      workdir: folder of the run; `runs/<preset>` by default.
+      images: an image folder with a folder for each class; by default the images of the preset.
+      records: a file of measured records to search on instead of images and a supernet.
+      supernet: a saved supernet to use instead of training one.
+      budgets_ms: latency budgets; by default five, spread over what was measured.
+      seed: of everything random.
+      settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
+
+    Raises:
+      UserError: a setting cannot be used.
+
+    Example:
+
+    >>> import pnag_tf as pnag
+    >>> run = pnag.Run(preset="tiny", workdir="run", settings=["measure.architectures=100"])
+    >>> run.config.measure.architectures
+    100
+    >>> tables = run.make("eval")  # doctest: +SKIP
+    >>> figure = run.plot_frontier()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        preset: str = "demo",
+        workdir: str | os.PathLike = "",
+        images: str | os.PathLike = "",
+        records: str | os.PathLike = "",
+        supernet: str | os.PathLike = "",
+        budgets_ms: Iterable[float] = (),
+        seed: int = 0,
+        settings: Iterable[str] = (),
+    ):
+        self._records, self._supernet = os.fspath(records), os.fspath(supernet)
+        if self._records and self._supernet:
+            raise errors.UserError("expected either records or a supernet, found both")
+        config = dataclasses.replace(searching.starting(preset), seed=seed)
+        how = dataclasses.replace(config.eval, budgets=tuple(map(float, budgets_ms)))
+        if self._records:  # a preset's rounds measure on its supernet
+            how = dataclasses.replace(how, rounds=0)
+        config = dataclasses.replace(config, eval=how)
+        if images:
+            folder = dataclasses.replace(config.data, dataset="folder", data_dir=os.fspath(images))
+            config = dataclasses.replace(config, data=folder)
+        if self._supernet:
+            config = entering.with_supernet(config, self._supernet)
+        self.config = overrides.apply(config, settings)
+        overrides.check(self.config)
+        if self.config.method not in evaluate.METHODS:
+            expected = f"expected one of {', '.join(evaluate.METHODS)}"
+            raise errors.SettingError("method", f"{expected}, found '{self.config.method}'")
+        if self._supernet:
+            entering.check_supernet(self.config, self._supernet)
+        self.layout = layout_lib.Layout(pathlib.Path(workdir or f"runs/{preset}"))
+
+    @functools.cached_property
+    def _context(self) -> context_lib.Context:
+        """Entered at the first use, and then with what is open."""
+        return entering.enter(self.config, self.layout.root, self._records, self._supernet)
+
+    def make(self, stage: str = "eval") -> evaluate.Tables:
+        """Makes a stage, and before it what it needs and is missing.
+
+        Args:
+          stage: `"supernet"`, `"latency_table"`, `"records"`, `"predictors"`, `"evaluator"`, `"generator"`,
+            `"rounds"`, `"eval"`, `"finetune"`, `"tune"`, `"ablation"`, `"compare"`, `"figures"` or `"report"`.
+
+        Returns:
+          Tables to read, `(title, rows)` each, a row being a dictionary; none for stages that only write files.
+
+        Raises:
+          UserError: something that can be mended, such as images that are missing, or a folder that belongs to a run
+            with other settings.
+        """
+        if stage not in stages.STAGES:
+            raise errors.UserError(f"expected a stage, one of {', '.join(stages.STAGES)}, found '{stage}'")
+        return stages.run(self._context, stage)
+
+    def status(self) -> list[dict[str, str]]:
+        """How far the run is: one dictionary a stage, with `stage`, `state`, `changed`, `size` and `took`.
+
+        Raises:
+          UserError: nothing was made yet.
+        """
+        return status.look(self.layout.root)
+
+    def records(self) -> records_lib.Records:
+        """The measured architectures, for `Search.fit`; measures them first where they are missing.
+
+        Raises:
+          UserError: as `make`.
+        """
+        self.make("records")
+        return measure.read_records(self._context)
+
+    def supernet(self) -> networks.TrainedSupernet:
+        """The supernet; trained first where it is missing.
+
+        Raises:
+          UserError: as `make`; a run on given records has none.
+        """
+        self.make("supernet")
+        return networks.load_supernet(self._context.resources.supernet_path)
+
+    @property
+    def calibration(self) -> Iterable:
+        """Batches of training images for `TrainedSupernet.extract`, float32 `(n, height, width, 3)`, normalised."""
+        return self._context.resources.subnets.calibration
+
+    def plot_frontier(self) -> figure_lib.Figure:
+        """Accuracy over latency of the networks that were found, and of the records they were learnt from.
+
+        Returns:
+          A matplotlib `Figure`, which a notebook shows.
+
+        Raises:
+          UserError: nothing was found or measured yet.
+        """
+        for _, figure in pictures.of_run(self.layout, ["frontier"]):
+            return figure
+        raise errors.UserError(f"{self.layout.root}: nothing to draw yet; expected eval/<method>.csv, found none")
