@@ -1,6 +1,7 @@
 """The command line: what the user gets wrong is one line and exit code 2, and nothing is written."""
 
 import dataclasses
+import shutil
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from pnag_tf import main, overrides, presets, zoo
+from pnag_tf.data import pipeline
 from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.supernet import model as supernet_lib
@@ -169,6 +171,28 @@ def test_a_run_of_an_earlier_version_goes_on(records_file, tmp_path, capsys):
     files.write_json(path, settings | {"latency": settings["latency"] | {"threads": 7}})
     assert _run() == 2
     assert "latency.threads is 7 there and 1 here" in capsys.readouterr().err
+
+
+def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
+    """What is written needs no image; what has to read them says which folder is not there."""
+    photos, workdir = tmp_path / "photos", tmp_path / "run"
+    for number in range(100):
+        _write_png(photos / f"{number % 10}/{number}.png", number)
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(photos), "workdir": str(workdir)}
+    assert _run(stage="figures", **flags) == 2  # nothing to draw yet, but now it is a run on these photos
+    assert (workdir / "config.json").exists(), capsys.readouterr().err
+    for made in (each for each in (facts / "run_before").iterdir() if each.name not in ("config.json", "README.md")):
+        (shutil.copytree if made.is_dir() else shutil.copy)(made, workdir / made.name)
+    shutil.rmtree(photos)
+    pipeline._open.cache_clear()  # a new process knows nothing of them
+    assert _run(stage="report") == 0
+    page = (workdir / "report/index.html").read_text()
+    assert all(row["arch"] in page for row in files.rows_left(workdir / "eval/pnag.csv"))
+    assert _run(stage="eval") == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("error: ") and str(photos) in error
+    assert _run(stage="report", data_dir=str(tmp_path / "elsewhere")) == 2
+    assert f"data.data_dir is {photos} there and {tmp_path}/elsewhere here" in capsys.readouterr().err
 
 
 def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
