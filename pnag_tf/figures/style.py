@@ -87,9 +87,18 @@ def styled(function: Callable) -> Callable:
     return inside
 
 
+class Picture(figure_lib.Figure):
+    """A figure that a notebook shows by itself: IPython asks for PNGs only of figures that pyplot has made."""
+
+    def _repr_png_(self) -> bytes:
+        with io.BytesIO() as png:
+            self.savefig(png, format="png")
+            return png.getvalue()
+
+
 def new(width: float, height: float, title: str) -> figure_lib.Figure:
     """An empty figure, sizes in inches, with a title in as many lines as it needs."""
-    figure = figure_lib.Figure((width, height), layout="constrained")
+    figure = Picture((width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=EDGE, h_pad=0.06)
     if title:
         _title(figure, fitted(title, width - 0.3, TITLE))
@@ -101,7 +110,7 @@ def canvas(width: float, height: float, title: str) -> tuple[figure_lib.Figure, 
     title = fitted(title, width, TITLE) if title else ""
     above = EDGE + (0.08 + 1.25 * TITLE / 72 * (title.count("\n") + 1)) * bool(title)
     whole = np.array([width + 2 * EDGE, height + above + EDGE])
-    figure = figure_lib.Figure(tuple(whole))
+    figure = Picture(tuple(whole))
     if title:
         _title(figure, title, y=1 - EDGE / whole[1], va="top")
     axis = figure.add_axes((*(EDGE / whole), *([width, height] / whole)))
