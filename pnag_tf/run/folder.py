@@ -6,13 +6,12 @@ import dataclasses
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
 
 import pnag_tf
 from pnag_tf import config as config_lib
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.util import errors, files
+from pnag_tf.util import errors, files, frozen
 
 # Settings that may change from call to call.
 FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "phone", "ray", "tune")
@@ -64,7 +63,7 @@ def enter(
             # Nothing there depends on these yet: they may now be what `tune` found.
             found |= {part: settings[part] for part in ("evaluator", "generator")}
         if found != settings:
-            difference = next(_differences(settings, found))
+            difference = next(frozen.differences(settings, found))
             raise OtherSettings(f"{layout.root} was made with other settings: {difference}")
     if distribution.first:
         files.write_json(path, {MADE_BY: made_by} | settings)
@@ -115,13 +114,3 @@ def _completed(found: dict) -> dict:
             whole[part] = value | whole[part]
     whole["supernet"]["phases"] = [json.loads(json.dumps(phase)) | each for each in whole["supernet"]["phases"]]
     return whole
-
-
-def _differences(expected: dict, found: dict, name: str = "") -> Iterator[str]:
-    """Sentences that name the settings in which two runs differ."""
-    for key in expected:
-        here, there = expected[key], found.get(key)
-        if isinstance(here, dict) and isinstance(there, dict):
-            yield from _differences(here, there, f"{name}{key}.")
-        elif here != there:
-            yield f"{name}{key} is {there} there and {here} here"

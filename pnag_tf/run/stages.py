@@ -17,7 +17,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, folder, learn, measure, study, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
-from pnag_tf.util import errors
+from pnag_tf.util import errors, terminal
 
 Paths = Iterable[pathlib.Path]
 
@@ -37,6 +37,7 @@ class Stage:
       once: what is made is not made again; other stages answer anew at each call.
       device: it asks for the device, which has to be there before hours of work are spent on what it needs.
       methods: whose networks it needs, beside those of the run's method.
+      check: raises UserError for what was given and cannot be used, before anything is made.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Stage:
     once: bool = False
     device: bool = False
     methods: tuple[str, ...] = ()
+    check: Callable[[context_lib.Context], None] = lambda context: None
 
 
 def _last_phase(at: layout_lib.Layout, settings: dict) -> Paths:
@@ -147,6 +149,7 @@ BESIDE = (
         made=lambda at, _: at.tables.glob(f"*{layout_lib.FINETUNED}.csv"),
         begun=lambda at: at.finetune.glob("*/*"),
         device=True,
+        check=train.check,
     ),
     Stage(
         "tune",
@@ -218,6 +221,7 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
     stage, settings = STAGES[name], _settings(context)
     if not context.has_supernet and name in ("supernet", "latency_table", "finetune"):
         raise errors.UserError(f"stage {name}: with given records there is no network")
+    stage.check(context)
     if context.has_supernet and stage.device:
         context.resources.device.describe()
     for need in stage.needs:
@@ -276,3 +280,5 @@ def run(context: context_lib.Context, name: str) -> evaluate.Tables:
         if context.has_supernet and re.search("(?i)decod|jpeg|png|gif|bmp", said):
             context.resources.splits.check_files()
         raise
+    except tf.errors.NotFoundError as error:
+        raise errors.UserError(f"an image has gone while it was needed: {terminal.first_line(error)}") from None

@@ -27,6 +27,12 @@ def supernet(context: context_lib.Context) -> None:
         )
 
 
+def check(context: context_lib.Context) -> None:
+    """Raises UserError when the given architectures cannot be used."""
+    if context.config.finetune.archs:
+        _given(context)
+
+
 def finetune(context: context_lib.Context) -> evaluate.Tables:
     """Trains the networks that `eval` chose, or those of `finetune.archs`, and deploys them as another method.
 
