@@ -198,6 +198,19 @@ def test_a_run_and_a_search_on_the_same_records_find_the_same(tmp_path):
         again.make("eval")
 
 
+def test_a_given_supernet_is_the_one_of_the_run(example, image_folder, supernet):
+    smaller = type(supernet)(supernet.space, dataclasses.replace(supernet.backbone, classes=2))
+    smaller.save("two.keras")
+    run = pnag.Run("tiny", "run", images=image_folder, supernet="two.keras")
+    net = run.supernet()
+    assert net.space == run.config.space == supernet.space and net.classes == 2
+    model = net.extract(net.space.decode(net.space.smallest())[0], calibration=run.calibration)
+    assert model.output_shape == (None, 2)
+    assert not run.layout.supernet.exists()
+    with pytest.raises(pnag.errors.UserError, match="tells 10 classes apart; the images have 2"):
+        pnag.Run("tiny", "other", images=image_folder, supernet="supernet.keras").make("records")
+
+
 def test_a_found_network_cannot_be_changed(fitted):
     (found,) = fitted[0].propose([9])
     with pytest.raises(dataclasses.FrozenInstanceError):

@@ -122,12 +122,13 @@ class Run:
         return measure.read_records(self._context)
 
     def supernet(self) -> networks.TrainedSupernet:
-        """The supernet; trained first where it is missing.
+        """The supernet that was given, or the run's own, trained first where it is missing.
 
         Raises:
           UserError: as `make`; a run on given records has none.
         """
-        self.make("supernet")
+        if not self._supernet:
+            self.make("supernet")
         return networks.load_supernet(self._context.resources.supernet_path)
 
     @property
