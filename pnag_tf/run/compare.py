@@ -29,8 +29,8 @@ PRINTED += ("published_latency_ms", "published_top1")
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
-    """A network to be timed.
+class Contender:
+    """A network to be timed in the comparison.
 
     Attributes:
       name: as the table shows it.
@@ -46,7 +46,7 @@ class Network:
     known: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
-def of_zoo(names: Iterable[str], device: str, backbone: backbone_lib.Backbone) -> list[Network]:
+def of_zoo(names: Iterable[str], device: str, backbone: backbone_lib.Backbone) -> list[Contender]:
     """Networks of the zoo for the images and classes of a backbone, with what is published about them.
 
     Args:
@@ -57,13 +57,13 @@ def of_zoo(names: Iterable[str], device: str, backbone: backbone_lib.Backbone) -
         build = functools.partial(zoo.build, name, backbone.classes, backbone.resolution)
         model = build()
         known = _published(name, device)
-        found.append(Network(name, build, counting.params(model), counting.madds(model), known))
+        found.append(Contender(name, build, counting.params(model), counting.madds(model), known))
     return found
 
 
 def of_method(
     rows: Iterable[Mapping[str, str]], backbone: backbone_lib.Backbone, search_s: float | None
-) -> list[Network]:
+) -> list[Contender]:
     """The networks of `eval/<method>.csv`; a name says so where another than the method found the network.
 
     Args:
@@ -80,12 +80,12 @@ def of_method(
         name = f"{row['method']}-{row['budget_ms']}"
         if row.get("found_by", row["method"]) != row["method"]:
             name += f" (of the {row['found_by']})"
-        found.append(Network(name, build, cost.params(backbone, arch), cost.madds(backbone, arch), known))
+        found.append(Contender(name, build, cost.params(backbone, arch), cost.madds(backbone, arch), known))
     return found
 
 
 def measure(
-    networks: Sequence[Network], device: devices.Device, folder: pathlib.Path, progress: jobs.Progress
+    networks: Sequence[Contender], device: devices.Device, folder: pathlib.Path, progress: jobs.Progress
 ) -> list[dict[str, object]]:
     """Times all networks in one call of the device, by turns: rows by COLUMNS, the fastest first.
 

@@ -45,7 +45,7 @@ FIGURES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Network:
+class Proposed:
     """One proposed network.
 
     Attributes:
@@ -96,9 +96,9 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
     return layout.report
 
 
-def _methods(layout: layout_lib.Layout) -> dict[str, list[Network]]:
+def _methods(layout: layout_lib.Layout) -> dict[str, list[Proposed]]:
     """Method -> its networks, by budget; PNAG first."""
-    found: dict[str, list[Network]] = collections.defaultdict(list)
+    found: dict[str, list[Proposed]] = collections.defaultdict(list)
     for path in sorted(layout.tables.glob("*.csv"), key=lambda path: (path.stem != "pnag", path.stem)):
         rows = files.read_csv(path, ("method", "budget_ms"))
         for row in sorted(rows, key=lambda row: float(row["budget_ms"])) if rows and "arch" in rows[0] else ():
@@ -106,7 +106,7 @@ def _methods(layout: layout_lib.Layout) -> dict[str, list[Network]]:
     return dict(found)
 
 
-def _network(layout: layout_lib.Layout, row: Mapping[str, str]) -> Network:
+def _network(layout: layout_lib.Layout, row: Mapping[str, str]) -> Proposed:
     arch = space_lib.Architecture.parse(row["arch"])
     drawing = _data_uri(figures.svg(figures.architecture(arch)))
     downloads, facts = [], dict.fromkeys(SHOWN, "") | dict(row)
@@ -118,7 +118,7 @@ def _network(layout: layout_lib.Layout, row: Mapping[str, str]) -> Network:
         for name in dict.fromkeys([deployed["file"], *(kind["file"] for kind in deployed["variants"])]):
             size = (described.parent / name).stat().st_size
             downloads.append((name, f"../deploy/{name}", size))
-    return Network(facts, drawing, downloads)
+    return Proposed(facts, drawing, downloads)
 
 
 def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
@@ -140,7 +140,7 @@ def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
     return facts
 
 
-def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Network]]) -> Iterator[str]:
+def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Proposed]]) -> Iterator[str]:
     """What one should know before trusting the figures, a sentence each."""
     for method, networks in methods.items():
         for each in networks:
