@@ -56,7 +56,7 @@ def evaluate(context: context_lib.Context) -> Tables:
 def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
     """The networks of the run's method for the budgets asked for; None where it has not been run for them."""
     path = context.layout.table(context.config.method)
-    rows = files.rows_left(path, ("method", "budget_ms", "arch"))
+    rows = files.rows_left(path, ("budget_ms", "arch"))
     asked = list(map(candidates_lib.budget_name, context.config.eval.budgets))
     return rows if rows and (not asked or asked == [each["budget_ms"] for each in rows]) else None
 

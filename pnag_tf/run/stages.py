@@ -142,7 +142,7 @@ ROAD = (
 BESIDE = (
     Stage(
         "finetune",
-        ("supernet", "latency_table", "eval"),
+        ("supernet", "eval"),
         "finetune/, eval/, deploy/",
         "the deployed networks trained alone and deployed again",
         train.finetune,

@@ -6,7 +6,7 @@ import keras
 from absl import logging
 
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, evaluate
+from pnag_tf.run import deploy, evaluate, measure
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
@@ -45,6 +45,8 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
     trained = {arch: train_alone(context, arch) for arch in dict.fromkeys(row["arch"] for row in chosen)}
     if not context.distribution.first:  # the first worker deploys
         return []
+    if config.latency.source == "table" and not context.layout.latency_table.exists():
+        measure.latency_table(context)  # where the architectures are another run's
     exported = {arch: open_.device.export(network) for arch, (network, _) in trained.items()}
     latencies = deploy.latencies_at(list(exported.values()), open_.device, evaluate.reference(context))
     latency_of = dict(zip(exported, latencies, strict=True))
