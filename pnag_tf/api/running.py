@@ -20,7 +20,7 @@ from pnag_tf.util import errors
 
 
 class Run:
-    """From images, or from measured records, to networks for each budget: a folder that `pnag --workdir` opens too.
+    """From images, or from measured records, to networks for each budget: a folder that the command line opens too.
 
     Making a `Run` reads no images and writes nothing. What a stage has made stays in the folder: a notebook that was
     closed, or a process that was killed, goes on from there.

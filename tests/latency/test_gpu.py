@@ -133,7 +133,7 @@ def test_the_whole_road_ends_in_keras_files_timed_by_the_batch(image_folder, tmp
     command = [sys.executable, "-m", "pnag_tf.main", "--preset=tiny", "--dataset=folder", f"--data_dir={image_folder}"]
     command += [f"--workdir={tmp_path}/run", "--device=gpu", "--budgets=4,40"]
     refused = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"})
-    assert refused.returncode == 2 and "`device=gpu`: expected a GPU" in refused.stderr.splitlines()[-1]
+    assert refused.returncode == 2 and "--device=gpu: expected a GPU" in refused.stderr.splitlines()[-1]
     done = subprocess.run([*command, "--allow_cpu"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     described = files.read_json(tmp_path / "run/deploy/pnag_gpu_40.json")

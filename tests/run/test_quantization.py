@@ -181,7 +181,7 @@ def test_the_setting_is_free_to_change():
     [
         (["int8", "int4"], "", "--quantize=int4; choose from float32, float16, dynamic_int8, int8"),
         (["int8"], "x.csv", "--quantize=int8 with --records: there is no network to export"),
-        (["float32", "int8"], "", "--quantize=float32,int8 with --device=gpu: it runs no .tflite"),
+        (["float32", "int8"], "", "--quantize=int8 with --device=gpu: it runs no .tflite"),
     ],
 )
 def test_kinds_that_cannot_be_made_are_one_line(quantize, records, message, tmp_path, capsys):
