@@ -58,7 +58,7 @@ def main():
     results = {setting: [] for setting in settings}
     for seed in range(arguments.seeds):
         trained = predictor.train(whole, predicting, seed)
-        trained_ms = search.training_budgets(whole, generating.budgets)
+        trained_ms = search.training_budgets(whole, generating)
         judge, _ = search.train_evaluator(whole, trained, evaluating, trained_ms, seed)
         rewards = reinforce.reward(generating, trained_ms, judge, trained)
         generator, _ = reinforce.train(whole.space, rewards, generating, trained_ms, seed, predictors=trained)
