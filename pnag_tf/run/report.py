@@ -16,7 +16,7 @@ from pnag_tf.latency import table as latency_table
 from pnag_tf.run import folder, pictures
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors, files, pages
+from pnag_tf.util import errors, files, frozen, pages
 
 SLOW = 1.25  # a machine that lost this factor since the latency table was made is told of
 FEW_RECORDS = 200
@@ -123,7 +123,7 @@ def _network(layout: layout_lib.Layout, row: Mapping[str, str]) -> Proposed:
 
 def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
     """What the run is about, as (name, value) pairs."""
-    space = space_lib.SearchSpace(**{name: _tuples(value) for name, value in settings["space"].items()})
+    space = frozen.restore(space_lib.SearchSpace, settings["space"])
     backbone, data = settings["backbone"], settings["data"]
     facts = [("preset", settings["preset"]), ("device", settings["device"])]
     table = layout.latency_table
@@ -172,7 +172,3 @@ def _comparisons(layout: layout_lib.Layout) -> list[tuple[str, list[dict[str, st
 
 def _data_uri(svg: str) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
-
-
-def _tuples(value):
-    return tuple(value) if isinstance(value, list) else value
