@@ -1,4 +1,4 @@
-"""The MobileNetV3 backbone of once-for-all: which layers an architecture stands for, with every shape.
+"""The backbone: which layers an architecture stands for, with every shape. By default once-for-all's MobileNetV3.
 
 `Backbone.blocks(arch)` is the one description of the network; counting, building, timing and drawing all read it.
 """
@@ -10,6 +10,9 @@ from typing import Literal
 
 from pnag_tf.space import space
 
+Kind = Literal["mbconv", "fused"]
+Activation = Literal["relu", "hard_swish"]
+
 
 def make_divisible(value: float, divisor: int = 8) -> int:
     """`value` rounded to a multiple of `divisor`, never below 90 % of it (MobileNet's rule)."""
@@ -19,21 +22,24 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One inverted-bottleneck block with its shapes.
+    """One block with its shapes.
 
     Attributes:
+      kind: 'mbconv', an inverted bottleneck (1 × 1, depthwise k × k, 1 × 1), or 'fused', which has one full k × k
+        convolution in the place of the first two (EfficientNetV2, section 3.2).
       name: 'first' for the fixed block, else 'unit1_layer0' (units from 1, as in the paper; layers from 0).
       unit: index of the unit from 0, -1 for the fixed block.
       layer: index of the layer in its unit.
       in_size, out_size: height (= width) of the feature maps, in pixels.
       in_channels, hidden, out_channels: channels before, inside and after; no expansion when hidden == in_channels
         in the fixed block.
-      kernel, stride: of the depthwise convolution; its padding is kernel // 2 on every side, also at stride 2. On
+      kernel, stride: of the k × k convolution; its padding is kernel // 2 on every side, also at stride 2. On
         maps smaller than the kernel the taps that would see padding alone are left out: same function, less work.
       squeeze: channels of the squeeze-excite bottleneck, 0 for none.
       activation: 'relu' or 'hard_swish'.
     """
 
+    kind: Kind
     name: str
     unit: int
     layer: int
@@ -49,7 +55,8 @@ class Block:
 
     @property
     def expands(self) -> bool:
-        return self.unit >= 0
+        """Whether a 1 × 1 convolution comes first."""
+        return self.kind == "mbconv" and self.unit >= 0
 
     @property
     def residual(self) -> bool:
@@ -60,29 +67,33 @@ class Block:
 class Backbone:
     """Everything of the network that is not searched. Per-unit tuples have one entry a unit.
 
-    Base widths are those of width multiplier 1.0; `Backbone` applies the multiplier.
+    Base widths are those of width multiplier 1.0; `Backbone` applies the multiplier. A fixed block, a final expand or
+    a feature mix of width 0 is not there.
     """
 
     base_widths: tuple[int, ...] = (24, 40, 80, 112, 160)
     strides: tuple[int, ...] = (2, 2, 2, 1, 2)
     squeeze_excite: tuple[bool, ...] = (False, True, False, True, True)
-    activations: tuple[Literal["relu", "hard_swish"], ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
+    activations: tuple[Activation, ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
+    kinds: tuple[Kind, ...] = ()  # of each unit's blocks; empty = 'mbconv' in all
     base_stem: int = 16
     base_first: int = 16
     base_final_expand: int = 960
     base_feature_mix: int = 1280
+    edge_activation: Activation = "hard_swish"  # of stem and head
     width_multiplier: float = 1.0
     stem_stride: int = 2
     resolution: int = 224
     classes: int = 1000
 
     def __post_init__(self):
-        lengths = {len(self.base_widths), len(self.strides), len(self.squeeze_excite), len(self.activations)}
+        per_unit = [self.base_widths, self.strides, self.squeeze_excite, self.activations, self.kinds]
+        lengths = {len(setting) for setting in per_unit if setting or setting is not self.kinds}
         if len(lengths) != 1:
             raise ValueError(f"backbone: per-unit settings have different lengths {sorted(lengths)}")
 
     def _width(self, base: int) -> int:
-        return make_divisible(base * self.width_multiplier)
+        return make_divisible(base * self.width_multiplier) if base else 0
 
     @property
     def units(self) -> int:
@@ -124,9 +135,17 @@ class Backbone:
             size = strided(size, stride)
         return size
 
-    def first_block(self) -> Block:
+    def first_block(self) -> Block | None:
+        """The fixed block behind the stem, which does not expand."""
+        if not self.base_first:
+            return None
         size = self.stem_size
-        return Block("first", -1, 0, size, size, self.stem, self.stem, self.first, 3, 1, 0, "relu")
+        return Block("mbconv", "first", -1, 0, size, size, self.stem, self.stem, self.first, 3, 1, 0, "relu")
+
+    @property
+    def head_channels(self) -> int:
+        """Channels that the classifier reads."""
+        return self.feature_mix or self.final_expand or self.widths[-1]
 
     def block(self, unit: int, layer: int, ratio: int, kernel: int) -> Block:
         """The block in one layer slot, for one setting of it."""
@@ -134,10 +153,12 @@ class Backbone:
         for stride in self.strides[:unit]:
             size = strided(size, stride)
         stride = self.strides[unit] if layer == 0 else 1
-        in_channels = self.widths[unit] if layer else (self.widths[unit - 1] if unit else self.first)
+        before = self.widths[unit - 1] if unit else self.first or self.stem
+        in_channels = self.widths[unit] if layer else before
         size = size if layer == 0 else strided(size, self.strides[unit])
         hidden = self.hidden(in_channels, ratio)
         return Block(
+            kind=self.kinds[unit] if self.kinds else "mbconv",
             name=f"unit{unit + 1}_layer{layer}",
             unit=unit,
             layer=layer,
@@ -157,7 +178,8 @@ class Backbone:
         if len(arch.depths) != self.units:
             raise ValueError(f"architecture '{arch}' has {len(arch.depths)} units; the backbone has {self.units}")
         slots = len(arch.kernels) // self.units
-        return [self.first_block()] + [
+        fixed = [self.first_block()] if self.base_first else []
+        return fixed + [
             self.block(unit, layer, arch.ratios[unit * slots + layer], arch.kernels[unit * slots + layer])
             for unit, depth in enumerate(arch.depths)
             for layer in range(depth)

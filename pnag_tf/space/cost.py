@@ -13,27 +13,32 @@ from pnag_tf.space import space
 def block_madds(block: backbone_lib.Block) -> int:
     """Multiply-adds of one block for one image."""
     expand = block.in_size**2 * block.in_channels * block.hidden if block.expands else 0
-    depthwise = block.out_size**2 * block.hidden * block.kernel**2
+    window = block.out_size**2 * block.hidden * block.kernel**2 * _joined(block)
     squeeze_excite = 2 * block.hidden * block.squeeze
     project = block.out_size**2 * block.hidden * block.out_channels
-    return expand + depthwise + squeeze_excite + project
+    return expand + window + squeeze_excite + project
 
 
 def block_params(block: backbone_lib.Block) -> int:
     """Trainable parameters of one block: weights, biases, batch norm's scale and offset."""
     expand = (block.in_channels + 2) * block.hidden if block.expands else 0
-    depthwise = (block.kernel**2 + 2) * block.hidden
+    window = (block.kernel**2 * _joined(block) + 2) * block.hidden
     squeeze_excite = 2 * block.hidden * block.squeeze + block.hidden + block.squeeze if block.squeeze else 0
     project = (block.hidden + 2) * block.out_channels
-    return expand + depthwise + squeeze_excite + project
+    return expand + window + squeeze_excite + project
+
+
+def _joined(block: backbone_lib.Block) -> int:
+    """Input channels that an output channel of the k × k convolution sees."""
+    return block.in_channels if block.kind == "fused" else 1
 
 
 def madds(backbone: backbone_lib.Backbone, arch: space.Architecture) -> int:
     """Multiply-adds of the network for one image."""
     stem = backbone.stem_size**2 * 27 * backbone.stem
     head = backbone.final_size**2 * backbone.widths[-1] * backbone.final_expand
-    mix = backbone.final_expand * backbone.feature_mix
-    classifier = backbone.feature_mix * backbone.classes
+    mix = (backbone.final_expand or backbone.widths[-1]) * backbone.feature_mix
+    classifier = backbone.head_channels * backbone.classes
     return stem + sum(map(block_madds, backbone.blocks(arch))) + head + mix + classifier
 
 
@@ -41,6 +46,6 @@ def params(backbone: backbone_lib.Backbone, arch: space.Architecture) -> int:
     """Trainable parameters of the network."""
     stem = (27 + 2) * backbone.stem
     head = (backbone.widths[-1] + 2) * backbone.final_expand
-    mix = backbone.final_expand * backbone.feature_mix
-    classifier = (backbone.feature_mix + 1) * backbone.classes
+    mix = (backbone.final_expand or backbone.widths[-1]) * backbone.feature_mix
+    classifier = (backbone.head_channels + 1) * backbone.classes
     return stem + sum(map(block_params, backbone.blocks(arch))) + head + mix + classifier

@@ -1,9 +1,9 @@
 """A plain Keras model of one architecture: standard layers only, so that it saves, loads and converts anywhere.
 
-The layout is once-for-all's MobileNetV3. Layer names are fixed, so that weights can be copied by name: 'stem_conv',
-'stem_bn'; for each block its name followed by '_expand_conv', '_expand_bn', '_depthwise_conv', '_depthwise_bn',
-'_squeeze_reduce', '_squeeze_expand', '_project_conv', '_project_bn' (the fixed block, 'first', does not expand);
-'final_expand_conv', 'final_expand_bn', 'feature_mix_conv', 'classifier'.
+Layer names are fixed, so that weights can be copied by name: 'stem_conv', 'stem_bn'; for each block its name followed by
+'_expand_conv', '_expand_bn', '_depthwise_conv', '_depthwise_bn' (for a fused block '_fused_conv', '_fused_bn' instead of
+these four), '_squeeze_reduce', '_squeeze_expand', '_project_conv', '_project_bn' (the fixed block, 'first', does not
+expand); 'final_expand_conv', 'final_expand_bn', 'feature_mix_conv', 'classifier'.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def build(
     images = keras.Input((backbone.resolution, backbone.resolution, 3), name="images")
     x = stem(images, backbone, batch_norm_momentum)
     for block in backbone.blocks(arch):
-        x = inverted_bottleneck(x, block, batch_norm_momentum)
+        x = convolve(x, block, batch_norm_momentum)
     logits = head(x, backbone, dropout, batch_norm_momentum)
     return keras.Model(images, logits, name="subnet")
 
@@ -56,27 +56,33 @@ def build_blocks(blocks: Iterable[backbone_lib.Block]) -> keras.Model:
     features = keras.Input((first.in_size, first.in_size, first.in_channels), name="features")
     x = features
     for block in blocks:
-        x = inverted_bottleneck(x, block)
+        x = convolve(x, block)
     return keras.Model(features, x, name="blocks")
 
 
 def stem(x, backbone: backbone_lib.Backbone, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
-    """3x3 convolution, batch norm, h-swish: images -> [n, stem_size, stem_size, stem]."""
+    """3x3 convolution, batch norm, activation: images -> [n, stem_size, stem_size, stem]."""
     conv = keras.layers.Conv2D
     x = _padded(x, conv, "stem_conv", 3, backbone.stem_stride, filters=backbone.stem)
-    return _activation(_batch_norm(x, "stem_bn", batch_norm_momentum), "hard_swish", "stem_act")
+    return _activation(_batch_norm(x, "stem_bn", batch_norm_momentum), backbone.edge_activation, "stem_act")
 
 
-def inverted_bottleneck(x, block: backbone_lib.Block, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
-    """Expand, depthwise, squeeze-excite, project; with the shortcut where the shapes allow it."""
+def convolve(x, block: backbone_lib.Block, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
+    """Expand and depthwise, or both fused; squeeze-excite, project; with the shortcut where the shapes allow it."""
     shortcut, name = x, block.name
-    if block.expands:
-        x = _pointwise(x, block.hidden, f"{name}_expand_conv")
-        x = _batch_norm(x, f"{name}_expand_bn", batch_norm_momentum)
-        x = _activation(x, block.activation, f"{name}_expand_act")
-    x = _padded(x, keras.layers.DepthwiseConv2D, f"{name}_depthwise_conv", block.kernel, block.stride)
-    x = _batch_norm(x, f"{name}_depthwise_bn", batch_norm_momentum)
-    x = _activation(x, block.activation, f"{name}_depthwise_act")
+
+    def normalised(x, part):
+        x = _batch_norm(x, f"{name}_{part}_bn", batch_norm_momentum)
+        return _activation(x, block.activation, f"{name}_{part}_act")
+
+    if block.kind == "fused":
+        conv, settings = keras.layers.Conv2D, {"filters": block.hidden}
+        x = normalised(_padded(x, conv, f"{name}_fused_conv", block.kernel, block.stride, **settings), "fused")
+    else:
+        if block.expands:
+            x = normalised(_pointwise(x, block.hidden, f"{name}_expand_conv"), "expand")
+        conv = keras.layers.DepthwiseConv2D
+        x = normalised(_padded(x, conv, f"{name}_depthwise_conv", block.kernel, block.stride), "depthwise")
     if block.squeeze:
         x = _squeeze_excite(x, block)
     x = _pointwise(x, block.out_channels, f"{name}_project_conv")
@@ -86,10 +92,13 @@ def inverted_bottleneck(x, block: backbone_lib.Block, batch_norm_momentum: float
 
 def head(x, backbone: backbone_lib.Backbone, dropout: float = 0.0, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
     """Final expand, pooling, feature mix, classifier: [n, final_size, final_size, c] -> logits [n, classes]."""
-    x = _pointwise(x, backbone.final_expand, "final_expand_conv")
-    x = _activation(_batch_norm(x, "final_expand_bn", batch_norm_momentum), "hard_swish", "final_expand_act")
+    if backbone.final_expand:
+        x = _batch_norm(_pointwise(x, backbone.final_expand, "final_expand_conv"), "final_expand_bn", batch_norm_momentum)
+        x = _activation(x, backbone.edge_activation, "final_expand_act")
     x = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
-    x = _activation(_pointwise(x, backbone.feature_mix, "feature_mix_conv"), "hard_swish", "feature_mix_act")
+    if backbone.feature_mix:
+        x = _pointwise(x, backbone.feature_mix, "feature_mix_conv")
+        x = _activation(x, backbone.edge_activation, "feature_mix_act")
     x = keras.layers.Dropout(dropout, name="dropout")(keras.layers.Flatten(name="flatten")(x))
     return keras.layers.Dense(backbone.classes, name="classifier")(x)
 

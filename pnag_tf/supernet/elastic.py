@@ -1,4 +1,4 @@
-"""Elastic operations: convolutions and batch norm of which only the first channels or the inner kernel take part.
+"""Elastic operations: convolutions of which only the first channels or the inner kernel take part.
 
 Every function takes tensors whose channel count may be known only at run time, so that one traced graph serves all
 architectures and each call computes (and differentiates) the active part alone.
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -74,6 +73,28 @@ def folded(scale: tf.Tensor, offset: tf.Tensor, statistics: tf.Tensor) -> tuple[
     return factor, offset - statistics[0] * factor
 
 
+# ---- full convolution -----------------------------------------------------------------------------------------------
+
+
+def convolution(x: tf.Tensor, filters: tf.Tensor, stride: int) -> tf.Tensor:
+    """Convolution with padding k // 2 on every side, also at stride 2.
+
+    Args:
+      x: [b, h, h, c], its height known when the graph is traced.
+      filters: [k, k, c, d], k odd and possibly known only at run time.
+      stride: 1 or 2.
+    """
+    height = x.shape[1]
+    # No two pixels are further apart than height - 1: taps beyond see padding alone.
+    filters = centre(tf.cast(filters, x.dtype), tf.minimum(tf.shape(filters)[0], 2 * height - 1))
+    if stride == 1:
+        return tf.nn.conv2d(x, filters, 1, "SAME")
+    around = tf.shape(filters)[0] // 2
+    padded = tf.pad(x, [[0, 0], [around, around], [around, around], [0, 0]])
+    out = (height - 1) // stride + 1
+    return tf.ensure_shape(tf.nn.conv2d(padded, filters, stride, "VALID"), [None, out, out, None])
+
+
 # ---- depthwise convolution ------------------------------------------------------------------------------------------
 
 
@@ -132,7 +153,7 @@ def depthwise(x: tf.Tensor, filters: tf.Tensor, stride: int) -> tf.Tensor:
 
 
 def centre(filters: tf.Tensor, size) -> tf.Tensor:
-    """The inner [size, size, c] of filters [k, k, c]."""
+    """The inner [size, size, ...] of filters [k, k, ...]."""
     margin = (tf.shape(filters)[0] - size) // 2
     return filters[margin : margin + size, margin : margin + size]
 
@@ -210,141 +231,3 @@ def _tap_pairs(height: int, stride: int) -> np.ndarray:
     line = (offsets == np.arange(kernel)[:, None, None]).astype(np.float32)  # [k, height, out]
     pairs = np.einsum("ipq,jrs->ijprqs", line, line)
     return pairs.reshape(kernel, kernel, height**2 * out**2)
-
-
-# ---- the block ------------------------------------------------------------------------------------------------------
-
-
-def pad_channels(values: tf.Tensor, channels: int) -> tf.Tensor:
-    """[n, c] -> [n, channels], zeros behind."""
-    padded = tf.pad(values, [[0, 0], [0, channels - tf.shape(values)[1]]])
-    return tf.ensure_shape(padded, [values.shape[0], channels])
-
-
-class BatchNorm(keras.layers.Layer):
-    """Scale and offset of a batch norm whose statistics are passed in and handed out.
-
-    `bind` applies it behind a linear operation given as a function of a per-channel factor on its weights; with known
-    statistics the normalisation is folded into those weights, which saves a pass over the activations.
-    """
-
-    def __init__(self, channels: int, **kwargs):
-        super().__init__(**kwargs)
-        self.channels = channels
-        self.scale = self.add_weight(shape=(channels,), initializer="ones", name="gamma")
-        self.offset = self.add_weight(shape=(channels,), initializer="zeros", name="beta")
-        self.built = True
-
-    def bind(self, linear, statistics, active=None):
-        """Args:
-          linear: function of a factor [active] (or None for one) that returns [b, h, w, active].
-          statistics: float32 [2, channels], or None for the batch's own.
-          active: number of leading channels in use; None for all.
-
-        Returns:
-          The normalised tensor, and the batch's statistics [2, channels] or None where they were given.
-        """
-        scale, offset = self.scale[:active], self.offset[:active]
-        if statistics is None:
-            y, measured = normalise(linear(None), scale, offset)
-            return y, pad_channels(measured, self.channels)
-        factor, bias = folded(scale, offset, statistics[:, :active])
-        y = linear(factor)
-        return tf.nn.bias_add(y, tf.cast(bias, y.dtype)), None
-
-
-class ElasticBlock(keras.layers.Layer):
-    """An inverted-bottleneck block with elastic kernel and expand ratio.
-
-    Args:
-      block: the block at its largest setting (`backbone.Block`).
-      kernels: kernel sizes, increasing; the last is the block's own.
-      hidden: hidden channels of each expand ratio, increasing.
-      squeezes: squeeze-excite channels of each expand ratio, or zeros.
-    """
-
-    def __init__(self, block, kernels: tuple[int, ...], hidden: tuple[int, ...], squeezes: tuple[int, ...], **kwargs):
-        super().__init__(name=block.name, autocast=False, **kwargs)
-        self.block, self.kernels, self.hidden, self.squeezes = block, kernels, hidden, squeezes
-        width, squeeze = hidden[-1], squeezes[-1]
-        he = keras.initializers.VarianceScaling(2.0, "fan_out")
-        if block.expands:
-            self.expand = self.add_weight(shape=(block.in_channels, width), initializer=he, name="expand")
-            self.expand_norm = BatchNorm(width, name="expand_norm")
-        kernel = kernels[-1]
-        # Fan-out of a depthwise filter is k·k: it feeds one output channel.
-        spread = keras.initializers.RandomNormal(stddev=(2.0 / kernel**2) ** 0.5)
-        self.depthwise = self.add_weight(shape=(kernel, kernel, width), initializer=spread, name="depthwise")
-        self.transforms = [
-            self.add_weight(shape=(k * k, k * k), initializer="identity", name=f"transform_{k}")
-            for k in reversed(kernels[:-1])
-        ]
-        self.depthwise_norm = BatchNorm(width, name="depthwise_norm")
-        if squeeze:
-            self.reduce = self.add_weight(shape=(width, squeeze), initializer=he, name="reduce")
-            self.reduce_bias = self.add_weight(shape=(squeeze,), initializer="zeros", name="reduce_bias")
-            self.excite = self.add_weight(shape=(squeeze, width), initializer=he, name="excite")
-            self.excite_bias = self.add_weight(shape=(width,), initializer="zeros", name="excite_bias")
-        self.project = self.add_weight(shape=(width, block.out_channels), initializer=he, name="project")
-        self.project_norm = BatchNorm(block.out_channels, name="project_norm")
-        if block.residual:
-            # The block starts as the identity: after one epoch 0.9 points better on Fashion-MNIST.
-            self.project_norm.scale.assign(tf.zeros(block.out_channels))
-        self.built = True
-
-    @property
-    def norms(self) -> list[BatchNorm]:
-        """Its batch norms in the order of their statistics."""
-        return ([self.expand_norm] if self.block.expands else []) + [self.depthwise_norm, self.project_norm]
-
-    def call(self, x, ratio, kernel, statistics=None):
-        """Args:
-          x: [b, h, w, in_channels].
-          ratio: int32 scalar, index of the expand ratio.
-          kernel: int32 scalar, index of the kernel.
-          statistics: for each of `norms` float32 [2, channels], or None for the batch's own.
-
-        Returns:
-          [b, h', w', out_channels], and the batch statistics for each of `norms` (empty where they were given).
-        """
-        given = iter(statistics if statistics is not None else [None] * len(self.norms))
-        measured, shortcut = [], x
-        active = tf.gather(tf.constant(self.hidden), ratio)
-
-        def bind(norm, linear, channels=None):
-            y, found = norm.bind(linear, next(given), channels)
-            measured.append(found)
-            return y
-
-        if self.block.expands:
-            x = bind(self.expand_norm, functools.partial(_pointwise_scaled, x, self.expand[:, :active]), active)
-            x = activate(x, self.block.activation)
-        filters = self.filters(kernel, active)
-        x = bind(self.depthwise_norm, functools.partial(_depthwise_scaled, x, filters, self.block.stride), active)
-        x = activate(x, self.block.activation)
-        if self.squeezes[-1]:
-            x = x * self._gate(x, active, tf.gather(tf.constant(self.squeezes), ratio))
-        x = bind(self.project_norm, functools.partial(_pointwise_scaled, x, self.project[:active]))
-        return (x + shortcut if self.block.residual else x), ([] if statistics is not None else measured)
-
-    def filters(self, kernel, active):
-        """Depthwise filters [k, k, active] of the kernel with index `kernel`, for the first `active` channels."""
-        stack = all_kernels(self.depthwise[..., :active], self.transforms, self.kernels)
-        size = tf.gather(tf.constant(self.kernels), kernel)
-        start = tf.gather(tf.constant(kernel_offsets(self.kernels)), kernel)
-        return tf.reshape(stack[start : start + size * size], [size, size, active])
-
-    def _gate(self, x, active, squeeze):
-        """Squeeze-excite gate [b, 1, 1, active]."""
-        pooled = tf.cast(tf.reduce_mean(x, [1, 2]), tf.float32)
-        reduced = tf.nn.relu(tf.matmul(pooled, self.reduce[:active, :squeeze]) + self.reduce_bias[:squeeze])
-        excited = tf.matmul(reduced, self.excite[:squeeze, :active]) + self.excite_bias[:active]
-        return tf.cast(hard_sigmoid(excited), x.dtype)[:, None, None]
-
-
-def _pointwise_scaled(x, weights, factor):
-    return pointwise(x, weights if factor is None else weights * factor)
-
-
-def _depthwise_scaled(x, filters, stride, factor):
-    return depthwise(x, filters if factor is None else filters * factor, stride)

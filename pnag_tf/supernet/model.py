@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
+from pnag_tf.supernet import blocks as blocks_lib
 from pnag_tf.supernet import elastic
 from pnag_tf.util import frozen
 
@@ -24,7 +25,7 @@ BATCH_NORM_MOMENTUM = 0.9  # of the moving statistics, once-for-all's 0.1 the ot
 
 @keras.saving.register_keras_serializable("pnag_tf")
 class Supernet(keras.Model):
-    """MobileNetV3 with elastic depth, width and kernel (once-for-all).
+    """A network with elastic depth, width and kernel (once-for-all), by default its MobileNetV3.
 
     ```
     logits = supernet({"images": images, "choices": choices})
@@ -56,22 +57,25 @@ class Supernet(keras.Model):
         self.space, self.backbone, self.dropout = space, backbone, dropout
         he = keras.initializers.VarianceScaling(2.0, "fan_out")
         self.stem = self.add_weight(shape=(3, 3, 3, backbone.stem), initializer=he, name="stem")
-        self.stem_norm = elastic.BatchNorm(backbone.stem, name="stem_norm")
-        self.first = elastic.ElasticBlock(block := backbone.first_block(), (3,), (block.hidden,), (0,))
+        self.stem_norm = blocks_lib.BatchNorm(backbone.stem, name="stem_norm")
+        if block := backbone.first_block():
+            self.first = blocks_lib.make(block, (3,), (block.hidden,), (0,))
         self.blocks = [
             _elastic_block(space, backbone, unit, layer)
             for unit in range(space.units)
             for layer in range(space.max_depth)
         ]
-        last, wide = backbone.widths[-1], backbone.final_expand
-        self.final_expand = self.add_weight(shape=(last, wide), initializer=he, name="final_expand")
-        self.final_norm = elastic.BatchNorm(wide, name="final_norm")
-        self.feature_mix = self.add_weight(shape=(wide, backbone.feature_mix), initializer=he, name="feature_mix")
+        last, wide, mix = backbone.widths[-1], backbone.final_expand, backbone.feature_mix
+        if wide:
+            self.final_expand = self.add_weight(shape=(last, wide), initializer=he, name="final_expand")
+            self.final_norm = blocks_lib.BatchNorm(wide, name="final_norm")
+        if mix:
+            self.feature_mix = self.add_weight(shape=(wide or last, mix), initializer=he, name="feature_mix")
         self.drop = keras.layers.Dropout(dropout, seed=0, name="dropout")
         self.classifier = keras.layers.Dense(
             backbone.classes, kernel_initializer=keras.initializers.RandomNormal(stddev=0.01), name="classifier"
         )
-        self.classifier.build((None, backbone.feature_mix))
+        self.classifier.build((None, backbone.head_channels))
         channels = sum(norm.channels for norm in self.norms)
         self.moving = self.add_weight(
             shape=(2, channels),
@@ -83,10 +87,20 @@ class Supernet(keras.Model):
         self.built = True
 
     @property
-    def norms(self) -> list[elastic.BatchNorm]:
+    def all_blocks(self) -> list[blocks_lib.ElasticBlock]:
+        """The fixed block, where there is one, and those of all layer slots."""
+        return [*([self.first] if self.backbone.base_first else []), *self.blocks]
+
+    @property
+    def _norm_groups(self) -> list[list[blocks_lib.BatchNorm]]:
+        """The batch norms of the stem, of each block, and of the head."""
+        blocks = [block.norms for block in self.all_blocks]
+        return [[self.stem_norm], *blocks, [self.final_norm] if self.backbone.final_expand else []]
+
+    @property
+    def norms(self) -> list[blocks_lib.BatchNorm]:
         """All batch norms in the order of their statistics."""
-        blocks = [norm for block in (self.first, *self.blocks) for norm in block.norms]
-        return [self.stem_norm, *blocks, self.final_norm]
+        return [norm for group in self._norm_groups for norm in group]
 
     def get_config(self):
         return {
@@ -122,39 +136,47 @@ class Supernet(keras.Model):
           logits float32 [b, classes], and the batch's statistics [2, channels] or None where they were given.
           Entries of layers and channels that took no part have variance 0.
         """
-        given = self._divide(statistics)
-        stem, first, *blocks, final = given
-        measured = []
-
-        def bind(norm, linear, part):
-            y, found = norm.bind(linear, None if part is None else part[0])
-            measured.append([found])
-            return y
-
-        pad = [[0, 0], [1, 1], [1, 1], [0, 0]]
-        x = bind(self.stem_norm, lambda f: self._stem(images, pad, f), stem)
-        x, found = self.first(elastic.hard_swish(x), ratio=0, kernel=0, statistics=first)
-        measured.append(found)
-        for index, (block, part) in enumerate(zip(self.blocks, blocks, strict=True)):
+        stem, *parts, final = self._divide(statistics)
+        x, found = self._bound(self.stem_norm, functools.partial(self._stem, images), stem)
+        measured, x = [found], elastic.activate(x, self.backbone.edge_activation)
+        if self.backbone.base_first:
+            x, found = self.first(x, ratio=0, kernel=0, statistics=parts.pop(0))
+            measured.append(found)
+        for index, (block, part) in enumerate(zip(self.blocks, parts, strict=True)):
             unit, layer = divmod(index, self.space.max_depth)
             x, found = self._layer(block, unit, layer, x, choices, part)
             measured.append(found)
-        final_expand = tf.convert_to_tensor(self.final_expand)
-        pooled_in = x
-        x = bind(
-            self.final_norm,
-            lambda f: elastic.pointwise(pooled_in, final_expand if f is None else final_expand * f),
-            final,
-        )
-        x = tf.reduce_mean(tf.cast(elastic.hard_swish(x), tf.float32), [1, 2])
-        x = elastic.hard_swish(tf.matmul(x, self.feature_mix))
+        x, found = self._head(x, final)
         logits = self.classifier(self.drop(x, training=training))
         if statistics is not None:
             return logits, None
-        return logits, tf.concat([part for parts in measured for part in parts], 1)
+        return logits, tf.concat([part for parts in [*measured, found] for part in parts], 1)
 
-    def _stem(self, images, pad, factor):
+    @staticmethod
+    def _bound(norm, linear, statistics):
+        """(a fixed linear operation with its batch norm, [its statistics])."""
+        y, found = norm.bind(linear, None if statistics is None else statistics[0])
+        return y, [found]
+
+    def _head(self, x, statistics):
+        """([b, h, h, c] -> [b, channels that the classifier reads], [statistics of the final expand])."""
+        activation, found = self.backbone.edge_activation, []
+        if self.backbone.final_expand:
+            weights, before = tf.convert_to_tensor(self.final_expand), x
+
+            def expand(factor):
+                return elastic.pointwise(before, weights if factor is None else weights * factor)
+
+            x, found = self._bound(self.final_norm, expand, statistics)
+            x = elastic.activate(x, activation)
+        x = tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])
+        if self.backbone.feature_mix:
+            x = elastic.activate(tf.matmul(x, self.feature_mix), activation)
+        return x, found
+
+    def _stem(self, images, factor):
         filters = tf.convert_to_tensor(self.stem) if factor is None else self.stem * factor
+        pad = [[0, 0], [1, 1], [1, 1], [0, 0]]
         return tf.nn.conv2d(images, tf.cast(filters, images.dtype), self.backbone.stem_stride, padding=pad)
 
     def _layer(self, block, unit, layer, x, choices, statistics):
@@ -169,8 +191,8 @@ class Supernet(keras.Model):
         return tf.cond(layer < depth, compute, lambda: (x, nothing))
 
     def _divide(self, statistics):
-        """Statistics [2, channels] as a list of lists, one a block (stem, first, blocks, final), or Nones."""
-        groups = [[self.stem_norm], self.first.norms, *(block.norms for block in self.blocks), [self.final_norm]]
+        """Statistics [2, channels] as a list of lists, for stem, blocks and head, or Nones."""
+        groups = self._norm_groups
         if statistics is None:
             return [None] * len(groups)
         parts = iter(tf.split(statistics, [norm.channels for group in groups for norm in group], axis=1))
@@ -188,41 +210,23 @@ class Supernet(keras.Model):
         computes the same function as before.
         """
         moving = np.array(self.moving)
-        start = self.stem_norm.channels + sum(norm.channels for norm in self.first.norms)
-        for block in self.blocks:
+        start = self.stem_norm.channels
+        for block in self.all_blocks:
+            if block.block.unit < 0:
+                start += sum(norm.channels for norm in block.norms)
+                continue
             order = np.argsort(-np.abs(np.array(block.project)).sum(1), kind="stable")
-            _permute(block, order)
-            for norm in block.norms[:-1]:
+            block.permute(order)
+            for norm in block.hidden_norms:
                 moving[:, start : start + norm.channels] = moving[:, start + order]
                 start += norm.channels
-            start += block.norms[-1].channels
+            start += block.project_norm.channels
         self.moving.assign(moving)
 
 
-def _permute(block: elastic.ElasticBlock, order: np.ndarray) -> None:
-    """Reorders a block's hidden channels, and the squeeze-excite bottleneck by the same measure."""
-    for weight, axis in (
-        (block.expand, 1),
-        (block.expand_norm.scale, 0),
-        (block.expand_norm.offset, 0),
-        (block.depthwise, 2),
-        (block.depthwise_norm.scale, 0),
-        (block.depthwise_norm.offset, 0),
-        (block.project, 0),
-    ):
-        weight.assign(np.take(np.array(weight), order, axis))
-    if block.squeezes[-1]:
-        reduce, excite = np.array(block.reduce)[order], np.array(block.excite)[:, order]
-        inner = np.argsort(-np.abs(excite).sum(1), kind="stable")
-        block.reduce.assign(reduce[:, inner])
-        block.reduce_bias.assign(np.array(block.reduce_bias)[inner])
-        block.excite.assign(excite[inner])
-        block.excite_bias.assign(np.array(block.excite_bias)[order])
-
-
-def _elastic_block(space, backbone, unit: int, layer: int) -> elastic.ElasticBlock:
+def _elastic_block(space, backbone, unit: int, layer: int) -> blocks_lib.ElasticBlock:
     options = [backbone.block(unit, layer, ratio, space.kernels[-1]) for ratio in space.ratios]
-    return elastic.ElasticBlock(
+    return blocks_lib.make(
         options[-1],
         space.kernels,
         tuple(option.hidden for option in options),

@@ -90,7 +90,14 @@ def to_supernet(
 
 
 def from_supernet(net: supernet_lib.Supernet) -> dict[str, np.ndarray]:
-    """The checkpoint that a supernet would have been read from, by once-for-all's present names."""
+    """The checkpoint that a supernet would have been read from, by once-for-all's present names.
+
+    Raises:
+      UserError: once-for-all has no such network: one with fused blocks, or without a fixed block or parts of the head.
+    """
+    whole = net.backbone.base_first and net.backbone.base_final_expand and net.backbone.base_feature_mix
+    if not whole or "fused" in net.backbone.kinds:
+        raise errors.UserError("expected a supernet of once-for-all's MobileNetV3, found another backbone")
     state = {name: slot.get() for name, slot in _slots(net)}
     ends = np.cumsum([norm.channels for norm in net.norms])[:-1]
     for name, values in zip(_norm_names(net), np.split(np.array(net.moving), ends, axis=1), strict=True):

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pnag_tf.space import network
 from pnag_tf.space import space as space_lib
-from pnag_tf.supernet import elastic
+from pnag_tf.supernet import blocks, elastic
 from pnag_tf.supernet import model as supernet_lib
 
 SHARED_PASS = 10  # architectures that share a pass over the images: decoding them costs each a tenth
@@ -136,25 +136,32 @@ def extract(
     put("stem_conv", net.stem)
     put_norm("stem_bn", net.stem_norm)
     slots = [unit * net.space.max_depth + layer for unit, depth in enumerate(arch.depths) for layer in range(depth)]
-    elastics = [(net.first, 3)] + [(net.blocks[slot], arch.kernels[slot]) for slot in slots]
+    elastics = [(net.first, 3)] if net.backbone.base_first else []
+    elastics += [(net.blocks[slot], arch.kernels[slot]) for slot in slots]
     for block, (source, kernel) in zip(net.backbone.blocks(arch), elastics, strict=True):
         _put_block(block, source, kernel, put, put_norm)
-    put("final_expand_conv", np.array(net.final_expand)[None, None])
-    put_norm("final_expand_bn", net.final_norm)
-    put("feature_mix_conv", np.array(net.feature_mix)[None, None])
+    if net.backbone.final_expand:
+        put("final_expand_conv", np.array(net.final_expand)[None, None])
+        put_norm("final_expand_bn", net.final_norm)
+    if net.backbone.feature_mix:
+        put("feature_mix_conv", np.array(net.feature_mix)[None, None])
     put("classifier", *net.classifier.get_weights())
     return model
 
 
-def _put_block(block, source: elastic.ElasticBlock, kernel: int, put, put_norm) -> None:
+def _put_block(block, source: blocks.ElasticBlock, kernel: int, put, put_norm) -> None:
     """Copies the active part of an elastic block, with the kernel chosen, into the plain layers of `block`."""
     name, hidden, squeeze = block.name, block.hidden, block.squeeze
     if block.expands:
         put(f"{name}_expand_conv", np.array(source.expand)[None, None, :, :hidden])
         put_norm(f"{name}_expand_bn", source.expand_norm)
-    filters = elastic.centre(source.filters(source.kernels.index(kernel), hidden), block.kernel)
-    put(f"{name}_depthwise_conv", np.array(filters)[..., None])
-    put_norm(f"{name}_depthwise_bn", source.depthwise_norm)
+    filters = np.array(elastic.centre(source.filters(source.kernels.index(kernel), hidden), block.kernel))
+    if block.kind == "fused":
+        put(f"{name}_fused_conv", filters)
+        put_norm(f"{name}_fused_bn", source.fused_norm)
+    else:
+        put(f"{name}_depthwise_conv", filters[..., None])
+        put_norm(f"{name}_depthwise_bn", source.depthwise_norm)
     if squeeze:
         reduce, excite = np.array(source.reduce)[:hidden, :squeeze], np.array(source.excite)[:squeeze, :hidden]
         put(f"{name}_squeeze_reduce", reduce[None, None], np.array(source.reduce_bias)[:squeeze])

@@ -8,7 +8,7 @@ from pnag_tf.space import space as space_lib
 
 
 def test_block_by_hand():
-    block = backbone_lib.Block("b", 0, 0, 4, 2, 8, 24, 16, 3, 2, 8, "relu")
+    block = backbone_lib.Block("mbconv", "b", 0, 0, 4, 2, 8, 24, 16, 3, 2, 8, "relu")
     assert cost.block_madds(block) == 16 * 8 * 24 + 4 * 24 * 9 + 2 * 24 * 8 + 4 * 24 * 16
     assert cost.block_params(block) == 8 * 24 + 48 + 9 * 24 + 48 + (24 * 8 + 8 + 8 * 24 + 24) + 24 * 16 + 32
 

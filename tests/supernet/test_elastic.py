@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf.supernet import elastic
+from pnag_tf.supernet import blocks, elastic
 
 
 def _plain_depthwise(x, filters, stride):
@@ -68,7 +68,7 @@ def test_smaller_kernels_are_transformedcentres():
 
 
 def test_batch_norm_folded_into_the_convolution_equals_batch_norm_behind_it():
-    norm = elastic.BatchNorm(6)
+    norm = blocks.BatchNorm(6)
     norm.scale.assign(tf.random.stateless_normal([6], [0, 1]))
     norm.offset.assign(tf.random.stateless_normal([6], [0, 2]))
     x, weights = tf.random.stateless_normal([8, 4, 4, 3], [0, 3]), tf.random.stateless_normal([3, 6], [0, 4])
