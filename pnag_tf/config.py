@@ -20,6 +20,7 @@ class Data:
     batch_size: int = 64
     validation_fraction: float = 0.2  # of the training images (section E)
     train_limit: int = 0  # use only this many training images; 0 = all
+    in_memory_gib: float = 1.0  # image files that take no more as pixels are decoded once; not with 'crop'
     deterministic: bool = True  # False: a batch may take whichever files are decoded first
 
 

@@ -47,6 +47,7 @@ _LEAST = {
     "gpu_batch": 1,
     "hidden": 1,
     "images_gib": 0,
+    "in_memory_gib": 0,
     "iterations": 1,
     "layers": 1,
     "max_thermal_status": 0,

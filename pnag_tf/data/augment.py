@@ -8,7 +8,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 KINDS = ("none", "flip", "shift", "crop")
-EVAL_FRACTION = 0.875  # side of the central square that photographs are judged on (256 -> 224)
+EVAL_FRACTION = 0.875  # side of the central square that photographs are judged on (256 -> 224), unless they are small
 CROP_AREA = (0.08, 1.0)  # Inception's random crop: share of the area, and width / height
 CROP_ASPECT = (3 / 4, 4 / 3)
 BRIGHTNESS = 32 / 255  # once-for-all's colour jitter on ImageNet ('tf')
@@ -18,7 +18,7 @@ GREY = (0.2989, 0.587, 0.114)
 
 def decode(path: tf.Tensor, resolution: int) -> tf.Tensor:
     """The central square of a file, float32 [r, r, 3] in 0–255."""
-    return _decode_window(tf.io.read_file(path), resolution, _central_window)
+    return _decode_window(tf.io.read_file(path), resolution, lambda shape: _central_window(shape, resolution))
 
 
 def decode_random(path: tf.Tensor, resolution: int, seed: tf.Tensor) -> tf.Tensor:
@@ -48,10 +48,12 @@ def _decode_window(content: tf.Tensor, resolution: int, window) -> tf.Tensor:
     return tf.ensure_shape(image, (resolution, resolution, 3))
 
 
-def _central_window(shape: tf.Tensor) -> tf.Tensor:
+def _central_window(shape: tf.Tensor, resolution: int) -> tf.Tensor:
+    """The central square [y, x, side, side]; never less of a picture than can be shown without enlarging it."""
     height, width = shape[0], shape[1]
-    side = tf.cast(tf.round(EVAL_FRACTION * tf.cast(tf.minimum(height, width), tf.float32)), tf.int32)
-    side = tf.maximum(side, 1)
+    shorter = tf.minimum(height, width)
+    side = tf.cast(tf.round(EVAL_FRACTION * tf.cast(shorter, tf.float32)), tf.int32)
+    side = tf.maximum(side, tf.minimum(shorter, resolution))
     return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
 

@@ -8,7 +8,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from pnag_tf.data import examples
+from pnag_tf.data import augment, examples
 from pnag_tf.util import errors
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -100,3 +100,10 @@ def load(folder: pathlib.Path, class_subset: int, seed: int) -> examples.Source:
     whole = read_part(folder, names)
     train, test = examples.stratified(whole.labels, TEST_FRACTION, examples.generator(seed, "test"))
     return examples.Source(names, whole.take(train), whole.take(test))
+
+
+def decoded(part: examples.Examples, resolution: int) -> examples.Examples:
+    """The same images as pixels, uint8 [n, r, r, 3]: the central square of each."""
+    paths = tf.data.Dataset.from_tensor_slices(part.images)
+    pixels = paths.map(lambda path: augment.whole(augment.decode(path, resolution)), tf.data.AUTOTUNE).batch(1000)
+    return examples.Examples(np.concatenate(list(pixels.as_numpy_iterator())), part.labels)

@@ -135,7 +135,8 @@ def load(data: config.Data, resolution: int, seed: int) -> Splits:
 class Splits:
     """Training, validation and test images of one dataset; each method gives batches of that part alone.
 
-    Every dataset yields (images float32 [n, r, r, 3] normalised, labels int32 [n]).
+    Every dataset yields (images float32 [n, r, r, 3] normalised, labels int32 [n]). Image files that take no more than
+    `Data.in_memory_gib` as pixels are decoded once, when a part is first asked for.
 
     Attributes:
       info: see DatasetInfo.
@@ -155,13 +156,32 @@ class Splits:
         self._data = data
         self._resolution = resolution
         self._seed = seed
-        self._train = train
-        self._validation = validation
-        self._test = test
+        self._given = {"train": train, "validation": validation, "test": test}
+
+    @functools.cached_property
+    def _train(self) -> examples.Examples:
+        return self._decoded("train")
+
+    @functools.cached_property
+    def _validation(self) -> examples.Examples:
+        return self._decoded("validation")
+
+    @functools.cached_property
+    def _test(self) -> examples.Examples:
+        return self._decoded("test")
+
+    def _decoded(self, name: str) -> examples.Examples:
+        """A part with its pixels where they may be held; a random crop needs the files themselves."""
+        part = self._given[name]
+        count = sum(map(len, self._given.values()))
+        held = count * self._resolution**2 * 3 <= self._data.in_memory_gib * 2**30
+        if part.in_memory or not held or self._data.augmentation == "crop":
+            return part
+        return folder.decoded(part, self._resolution)
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Full batches in an epoch, at least one (a batch is then as large as the training set)."""
-        return max(1, len(self._train) // batch_size)
+        return max(1, len(self._given["train"]) // batch_size)
 
     def train(self, batch_size: int, first_step: int = 0, steps: int | None = None) -> tf.data.Dataset:
         """Shuffled, augmented training batches: `steps` of them (None: without end) from step `first_step` of the run.
@@ -217,7 +237,7 @@ class Splits:
         Raises:
           UserError: names the first file that cannot be decoded.
         """
-        for part in (self._train, self._validation):
+        for part in (self._given["train"], self._given["validation"]):
             for path in () if part.in_memory else part.images:
                 if not folder.decodes(path):
                     raise errors.UserError(f"{path} is broken: it cannot be decoded; repair or remove it")

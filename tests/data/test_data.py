@@ -1,5 +1,6 @@
 """The data pipelines, on IDX files, image folders and a TFDS stand-in that the tests write themselves."""
 
+import dataclasses
 import gzip
 import os
 import pathlib
@@ -220,10 +221,10 @@ def test_folder_takes_any_size_and_mode(tmp_path):
 
 def test_folder_sets_test_images_aside(pictures):
     splits = data.load(pictures, 16, seed=0)
-    train, validation, test = splits._train, splits._validation, splits._test
+    train, validation, test = splits._given.values()
     paths = [*train.images, *validation.images, *test.images]
     assert len(paths) == len(set(paths)) == 30 and len(test) == 6 and len(validation) == 6
-    assert set(data.load(pictures, 16, seed=1)._test.images) != set(test.images)
+    assert set(data.load(pictures, 16, seed=1)._given["test"].images) != set(test.images)
 
 
 def test_folder_with_train_and_test(tmp_path):
@@ -231,7 +232,7 @@ def test_folder_with_train_and_test(tmp_path):
     write_folder(tmp_path / "val", images=2)
     splits = data.load(config.Data(dataset="folder", data_dir=str(tmp_path)), 16, seed=0)
     assert (splits.info.train_images, splits.info.validation_images, splits.info.test_images) == (24, 6, 6)
-    assert all("/val/" in path for path in splits._test.images)
+    assert all("/val/" in path for path in splits._given["test"].images)
     (tmp_path / "val" / "class2").rename(tmp_path / "val" / "other")
     pipeline._open.cache_clear()
     with pytest.raises(errors.UserError, match="class2, other only in one"):
@@ -426,7 +427,8 @@ def test_held_images_are_those_that_are_streamed(source, size, request):
 
 def test_images_stay_in_memory_up_to_the_limit_alone(pictures):
     """Six pictures take 6 · 16 · 16 · 3 bytes: with one byte less allowed they are read from disk again."""
-    splits, size = data.load(pictures, 16, seed=0), 6 * 16 * 16 * 3
+    streaming = dataclasses.replace(pictures, in_memory_gib=0.0)
+    splits, size = data.load(streaming, 16, seed=0), 6 * 16 * 16 * 3
     held, streamed = splits.validation(4, held_bytes=size), splits.validation(4, held_bytes=size - 1)
     first = [sum(len(images) for images, _ in batches) for batches in (held, streamed)]
     assert first == [6, 6]
@@ -435,3 +437,24 @@ def test_images_stay_in_memory_up_to_the_limit_alone(pictures):
     assert sum(len(images) for images, _ in held) == 6
     with pytest.raises(tf.errors.NotFoundError):
         list(streamed)
+
+
+def test_small_files_are_decoded_once(pictures):
+    """What is held gives the batches that files give, and needs the files no more."""
+    held, streamed = (
+        data.load(dataclasses.replace(pictures, in_memory_gib=limit), 16, seed=0) for limit in (1.0, 0.0)
+    )
+    for one, other in zip(held.validation(4), streamed.validation(4), strict=True):
+        np.testing.assert_array_equal(one[0], other[0])
+        np.testing.assert_array_equal(one[1], other[1])
+    first = next(iter(held.train(4)))[0]
+    for path in pathlib.Path(pictures.data_dir).rglob("*.*"):
+        path.unlink()
+    np.testing.assert_array_equal(next(iter(held.train(4)))[0], first)
+
+
+def test_small_pictures_are_shown_whole():
+    """A picture of 16 pixels loses nothing at 16, one of 32 pixels an eighth of its side."""
+    for side, shown in ((16, 16), (17, 16), (32, 28), (256, 224)):
+        window = augment._central_window(tf.constant([side, side + 6, 3]), 16)
+        assert window[2] == window[3] == shown
