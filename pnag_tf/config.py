@@ -55,6 +55,7 @@ class Supernet:
     momentum: float = 0.9
     distillation_weight: float = 1.0
     ema: float = 0.0  # part of the average of the weights kept in each step; a phase ends with it; 0 = no average
+    least_steps: int = 0  # of all phases together; where few images give fewer, every phase is as much longer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +176,11 @@ class Eval:
 class Finetune:
     """Training of a chosen network from the supernet's weights (section E); what is not here is `Supernet`'s."""
 
-    epochs: int = 75
+    epochs: int = 75  # 0 = none: networks are deployed with the supernet's weights
+    least_steps: int = 0  # few images are seen in as many epochs more
     learning_rate: float = 0.02  # SGD with momentum, cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
-    archs: str = ""  # CSV with columns budget_ms and arch, as another run's eval/pnag.csv; empty = what `eval` chose
+    archs: str = ""  # for stage finetune: CSV with columns budget_ms and arch, as another run's eval/pnag.csv
 
 
 @dataclasses.dataclass(frozen=True)

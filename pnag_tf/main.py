@@ -56,15 +56,21 @@ flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each G
 flags.DEFINE_float(
     "images_gib", config_lib.Memory().images_gib, "decoded images that may be held in memory; more are streamed", 0.0
 )
-flags.DEFINE_integer("epochs", 0, "of --stage=finetune; the preset's where 0", lower_bound=0)
-flags.DEFINE_string("archs", "", "... of these instead of the run's own: a CSV budget_ms,arch such as eval/pnag.csv")
-flags.DEFINE_enum("shrinking", "progressive", presets.SHRINKING, "how the supernet is trained")
+flags.DEFINE_integer(
+    "finetune_epochs", None, "each deployed network is trained alone for; 0 leaves it out; the preset's by default", 0
+)
+flags.DEFINE_string(
+    "archs", "", "what --stage=finetune trains: a CSV budget_ms,arch such as another run's eval/pnag.csv"
+)
+flags.DEFINE_enum("shrinking", None, presets.SHRINKING, "how the supernet is trained; the preset's way by default")
 flags.DEFINE_enum(
     "strategy", "none", distribution.STRATEGIES, "what trains: this process, all GPUs here, or those of TF_CONFIG"
 )
 flags.DEFINE_bool("mixed_precision", False, "train with bfloat16 activations, for GPUs that are made for it")
 flags.DEFINE_integer("seed", 0, "of everything random")
-flags.DEFINE_integer("resolution", None, "side of the images in pixels; the preset's by default")
+flags.DEFINE_integer(
+    "resolution", None, "side of the images in pixels; a preset's own by default; the demo's space fits it"
+)
 flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2; the preset's by default")
 flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
 flags.DEFINE_integer("measurements", None, "networks to measure in all --rounds together; the preset's by default")
@@ -83,7 +89,7 @@ SETTINGS = {  # as errors name them -> the flag
     "eval.quantize": "quantize",
     "eval.rounds": "rounds",
     "finetune.archs": "archs",
-    "finetune.epochs": "epochs",
+    "finetune.epochs": "finetune_epochs",
     "latency.allow_cpu": "allow_cpu",
     "latency.source": "latency",
     "latency.threads": "threads",
@@ -155,7 +161,8 @@ def _config() -> config_lib.Config:
     Raises:
       UserError: a value cannot be used.
     """
-    config = _flagged(presets.preset(FLAGS.preset, FLAGS.shrinking))
+    asked = (FLAGS.shrinking or "", FLAGS.resolution or 0, FLAGS.dataset)
+    config = _flagged(presets.preset(FLAGS.preset, *asked))
     try:
         config = overrides.apply(config, FLAGS.set)
     except errors.SettingError as error:
@@ -198,7 +205,7 @@ def _flagged(config: config_lib.Config) -> config_lib.Config:
         ),
         backbone=change(
             config.backbone,
-            resolution=_given("resolution", config.backbone.resolution),
+            resolution=_given("resolution", config.backbone.resolution),  # a given supernet's may be another
             width_multiplier=_given("width", config.backbone.width_multiplier),
         ),
         measure=change(config.measure, architectures=_given("architectures", config.measure.architectures)),
@@ -210,7 +217,7 @@ def _flagged(config: config_lib.Config) -> config_lib.Config:
             measurements=_given("measurements", config.eval.measurements),
             measure_command=FLAGS.measure_command,
         ),
-        finetune=change(config.finetune, epochs=FLAGS.epochs or config.finetune.epochs, archs=FLAGS.archs),
+        finetune=change(config.finetune, epochs=_given("finetune_epochs", config.finetune.epochs), archs=FLAGS.archs),
         memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
         device=_choose("device", FLAGS.device, DEVICES),

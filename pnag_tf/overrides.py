@@ -19,9 +19,9 @@ FIXED = {  # what cannot be set by its name -> why
 # What numbers have to be, by a setting's whole name or, for all others, by the last part of it.
 _LEAST = {
     "architectures": 20,  # records, fewer than which the predictors refuse
-    "base_feature_mix": 1,
-    "base_final_expand": 1,
-    "base_first": 1,
+    "base_feature_mix": 0,
+    "base_final_expand": 0,
+    "base_first": 0,
     "base_stem": 1,
     "base_widths": 1,
     "batch_size": 1,
@@ -40,7 +40,7 @@ _LEAST = {
     "final_entropy_weight": 0,
     "final_learning_rate": 0,
     "finalist_images": 0,
-    "finetune.epochs": 1,
+    "finetune.epochs": 0,
     "first_budget": 0,
     "generator.budgets": 1,
     "generator_trials": 1,
@@ -50,6 +50,7 @@ _LEAST = {
     "in_memory_gib": 0,
     "iterations": 1,
     "layers": 1,
+    "least_steps": 0,
     "max_thermal_status": 0,
     "measurements": 0,
     "members": 1,

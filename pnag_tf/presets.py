@@ -10,12 +10,17 @@ import dataclasses
 
 from pnag_tf import config as config_lib
 from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import fitting
 from pnag_tf.space import space as space_lib
+from pnag_tf.util import errors
 
 NAMES = ("tiny", "demo", "search", "paper")
 SHRINKING = ("progressive", "sandwich")
+LEAST_OF_PAPER = 128  # pixels: once-for-all trains on images from there
 
 _KERNELS, _DEPTHS, _RATIOS = {"kernels": (3, 5, 7)}, {"depths": (2, 3, 4)}, {"ratios": (3, 4, 6)}
+_NATIVE = {"fashion_mnist": 28}  # pixels; other images of the demo are brought to ...
+_USUAL = 32
 
 
 # The recipe of tiny, demo and search: what their evaluators, generators and accuracy ensembles have in common.
@@ -42,36 +47,77 @@ _POLICY = {
 _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1e-2}
 
 
-def preset(name: str, shrinking: str = "progressive") -> config_lib.Config:
+def preset(name: str, shrinking: str = "", resolution: int = 0, dataset: str = "") -> config_lib.Config:
     """The settings of a preset; raises KeyError for an unknown name.
 
     Args:
-      shrinking: 'progressive' (once-for-all) or 'sandwich' (BigNAS): how the supernet is trained.
+      shrinking: 'progressive' (once-for-all) or 'sandwich' (BigNAS): how the supernet is trained; empty for the
+        preset's own way.
+      resolution: side of the images in pixels, 0 for the preset's own; the demo's space is fitted to it.
+      dataset: whose images the demo takes at their own size where no resolution is given; empty for the preset's.
+
+    Raises:
+      SettingError: the preset has no space for this resolution.
     """
     config = {"tiny": _tiny, "demo": _demo, "search": _search, "paper": _paper}[name]()
-    if shrinking == "sandwich":
-        phases = (_sandwich(name, config.space),)
+    config = _at(config, resolution or (name == "demo" and _NATIVE.get(dataset or config.data.dataset, _USUAL)))
+    if shrinking:
+        phases = {"progressive": _progressive, "sandwich": _sandwich}[shrinking](config)
         config = dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, phases=phases))
     return config
 
 
-def _sandwich(name: str, space: space_lib.SearchSpace) -> config_lib.Phase:
-    """One phase with all options from the first step; the demo's takes the time of the demo's own phases.
+def _at(config: config_lib.Config, resolution: int) -> config_lib.Config:
+    """A preset at another resolution; 0 leaves it as it is."""
+    if not resolution:
+        return config
+    if config.preset == "demo":
+        try:
+            space, backbone = fitting.fit(resolution)
+        except ValueError as error:
+            raise errors.SettingError("backbone.resolution", str(error)) from None
+        backbone = dataclasses.replace(backbone, classes=config.backbone.classes)
+        return dataclasses.replace(config, space=space, backbone=backbone)
+    if config.preset != "tiny" and resolution < LEAST_OF_PAPER:
+        expected = f"expected {LEAST_OF_PAPER} or more, which the paper's space fits (preset demo: any from 16)"
+        raise errors.SettingError("backbone.resolution", f"{expected}, found {resolution}")
+    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, resolution=resolution))
+
+
+def _everything(space: space_lib.SearchSpace) -> dict[str, tuple[int, ...]]:
+    """All options of a space, for a phase that draws any of them."""
+    return {"depths": space.depths, "kernels": space.kernels, "ratios": space.ratios}
+
+
+def _sandwich(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
+    """One phase with all options from the first step.
 
     A step of four subnets costs about 2.3 of the largest, so that paper's 45 epochs are three quarters of its own.
     """
-    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (2.8, 0.1, 3)}.get(name, (45, 0.1, 4))
-    return config_lib.Phase(
+    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (8, 0.1, 3)}.get(config.preset, (45, 0.1, 4))
+    phase = config_lib.Phase(
         "sandwich",
         epochs,
         learning_rate,
-        depths=space.depths,
-        kernels=space.kernels,
-        ratios=space.ratios,
+        **_everything(config.space),
         subnets_per_step=subnets,
         teacher=False,
         warmup_epochs=min(1.0, 0.1 * epochs),
         sandwich=True,
+    )
+    return (phase,)
+
+
+def _progressive(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
+    """The full network first, then ever smaller ones; the schedules of tiny and paper stand in the presets."""
+    if config.preset != "demo":
+        return config.supernet.phases
+    options = _everything(config.space)
+    later = {"subnets_per_step": 1, "full_share": 0.3}
+    return (
+        config_lib.Phase("full", 5, 0.1, teacher=False, warmup_epochs=0.5),
+        config_lib.Phase("depth", 2, 0.02, **options | {"ratios": ()}, **later),
+        config_lib.Phase("width", 6, 0.05, **options, **later),
     )
 
 
@@ -89,10 +135,9 @@ def _tiny() -> config_lib.Config:
         base_feature_mix=64,
         resolution=16,
     )
-    everything = {"depths": (1, 2), "kernels": (3, 5), "ratios": (3, 4)}
     phases = (
         config_lib.Phase("full", 1, 0.05, teacher=False),
-        config_lib.Phase("width", 1, 0.02, **everything),
+        config_lib.Phase("width", 1, 0.02, **_everything(space)),
     )
     return config_lib.Config(
         "tiny",
@@ -102,7 +147,7 @@ def _tiny() -> config_lib.Config:
         supernet=config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
         measure=config_lib.Measure(architectures=60, calibration_images=250, validation_images=500),
         latency=config_lib.Latency(calibration_networks=4, check_networks=2),
-        finetune=config_lib.Finetune(epochs=2),
+        finetune=config_lib.Finetune(epochs=0),
         tune=config_lib.Tune(evaluator_trials=4, generator_trials=4, random_trials=50, bayesian_trials=4),
         predictors=config_lib.Predictors(members=2, hidden=16, layers=2, activation="silu", epochs=20, batch_size=16),
         evaluator=config_lib.Evaluator(**_RANKING | {"hidden": 32}, epochs=10, batch_size=32, pseudo_labels=200),
@@ -114,26 +159,22 @@ def _tiny() -> config_lib.Config:
 
 
 def _demo() -> config_lib.Config:
-    """Width 0.5 at 32 pixels: ten minutes on two cores."""
-    phases = (
-        config_lib.Phase("full", 2, 0.1, teacher=False, warmup_epochs=0.2),
-        config_lib.Phase("depth", 0.7, 0.02, **_KERNELS, **_DEPTHS, full_share=0.3),
-        config_lib.Phase("width", 2.7, 0.05, **_KERNELS, **_DEPTHS, **_RATIOS, full_share=0.3),
-    )
-    return config_lib.Config(
+    """The space that fits the images: a quarter of an hour on two cores."""
+    space, backbone = fitting.fit(_USUAL)
+    config = config_lib.Config(
         "demo",
-        space=space_lib.SearchSpace(),
-        backbone=backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10),
-        supernet=config_lib.Supernet(phases=phases, weight_decay=0.0, label_smoothing=0.0, dropout=0.0),
-        measure=config_lib.Measure(
-            architectures=220, calibration_images=500, validation_images=1500, finalist_images=6000
-        ),
-        finetune=config_lib.Finetune(epochs=4),
+        space=space,
+        backbone=dataclasses.replace(backbone, classes=10),
+        data=config_lib.Data(augmentation="shift", batch_size=128),
+        supernet=config_lib.Supernet(weight_decay=5e-4, label_smoothing=0.0, dropout=0.0),
+        measure=config_lib.Measure(architectures=200, calibration_images=1000, batch_size=500, validation_images=4000),
+        finetune=config_lib.Finetune(epochs=8, learning_rate=0.05),
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
         generator=config_lib.Generator(**_POLICY, samples=8, iterations=1000, checkpoint_every=250),
         eval=config_lib.Eval(refinement=30),
     )
+    return dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, phases=_sandwich(config)))
 
 
 def _paper() -> config_lib.Config:

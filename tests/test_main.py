@@ -11,8 +11,10 @@ from absl.testing import flagsaver
 
 from pnag_tf import main, overrides, presets, zoo
 from pnag_tf.data import pipeline
+from pnag_tf.latency import host
 from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
+from pnag_tf.space import fitting
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.util import files
 
@@ -58,6 +60,8 @@ def _write_png(path, level):
         ({"architectures": 19}, "--architectures: expected 20 or more, found 19"),
         ({"rounds": 5, "measurements": 4}, "--measurements: expected 5 or more, one for each of --rounds, found 4"),
         ({"set": ["latency.threads=0"]}, "--threads: expected 1 or more, found 0"),
+        ({"preset": "demo", "resolution": 8}, "--resolution: expected pixels that a space fits ('small' from 16 to 64"),
+        ({"preset": "paper", "resolution": 32}, "--resolution: expected 128 or more, which the paper's space fits"),
         ({"seed": -1}, "--seed: expected a number from 0 to 4294967295, found -1"),
         ({"set": ["data.batch_size=0"]}, "--set data.batch_size=...: expected 1 or more, found 0"),
         ({"set": ["data.batchsize=64"]}, "--set data.batchsize: no such setting; near: data.batch_size"),
@@ -81,22 +85,38 @@ def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, ca
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({}, (32, 0.5, 220, 2000, 64)),
-        ({"resolution": 48, "width": 0.75, "architectures": 300}, (48, 0.75, 300, 2000, 64)),
-        ({"measurements": 100, "set": ["data.batch_size=128", "measure.architectures=40"]}, (32, 0.5, 40, 100, 128)),
-        ({"resolution": 48, "set": ["backbone.resolution=64", "backbone.resolution=96"]}, (96, 0.5, 220, 2000, 64)),
+        ({}, (224, 1.2, 2000, 2000, 256)),
+        ({"resolution": 192, "width": 0.75, "architectures": 300}, (192, 0.75, 300, 2000, 256)),
+        ({"measurements": 100, "set": ["data.batch_size=64", "measure.architectures=40"]}, (224, 1.2, 40, 100, 64)),
+        ({"resolution": 160, "set": ["backbone.resolution=9", "backbone.resolution=128"]}, (128, 1.2, 2000, 2000, 256)),
     ],
 )
 def test_flags_change_the_preset_and_named_settings_change_both(flags, expected):
     main.FLAGS.records = "records.csv"  # so that no image is looked at
-    for name, value in ({"preset": "demo"} | flags).items():
+    for name, value in ({"preset": "search"} | flags).items():
         setattr(main.FLAGS, name, value)
     made = main._config()
     found = (made.backbone.resolution, made.backbone.width_multiplier, made.measure.architectures)
     assert (*found, made.eval.measurements, made.data.batch_size) == expected
     changed = ("backbone", "data", "measure", "eval")
-    usual = {name: getattr(presets.preset("demo"), name) for name in changed}
-    assert dataclasses.replace(made, **usual) == presets.preset("demo")
+    usual = {name: getattr(presets.preset("search"), name) for name in changed}
+    assert dataclasses.replace(made, **usual) == presets.preset("search")
+
+
+def test_the_space_of_the_demo_fits_the_images():
+    def made(**flags):
+        main.FLAGS.unparse_flags()
+        main.FLAGS(["main", "--preset=demo", *(f"--{name}={value}" for name, value in flags.items())])
+        return main._config()
+
+    assert made().backbone.resolution == 28  # Fashion-MNIST's own
+    folder = made(dataset="folder", data_dir="photos")
+    assert (folder.backbone.resolution, folder.backbone.units) == (32, 3)
+    medium = made(resolution=128, width=0.5)
+    assert (medium.space, medium.backbone.width_multiplier) == (fitting.MID.space, 0.5)
+    phases = made(shrinking="progressive").supernet.phases
+    assert [phase.name for phase in phases] == ["full", "depth", "width"]
+    assert made(finetune_epochs=0).finetune.epochs == 0 < made().finetune.epochs
 
 
 def test_named_settings_are_read_from_the_command_line():
@@ -184,6 +204,8 @@ def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
     assert (workdir / "config.json").exists(), capsys.readouterr().err
     for made in (each for each in (facts / "run_before").iterdir() if each.name not in ("config.json", "README.md")):
         (shutil.copytree if made.is_dir() else shutil.copy)(made, workdir / made.name)
+    table = files.read_json(workdir / "latency_table.json")
+    files.write_json(workdir / "latency_table.json", table | {"device": host.device(1).describe()})
     shutil.rmtree(photos)
     pipeline._open.cache_clear()  # a new process knows nothing of them
     assert _run(stage="report") == 0
@@ -356,7 +378,8 @@ def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supern
     if content is not None:
         smallest = str(supernet.space.decode(supernet.space.smallest())[0])
         (tmp_path / "archs.csv").write_text(content.replace("SMALLEST", smallest))
-    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder)}
+    flags |= {"stage": "finetune", "finetune_epochs": 1}
     flags |= {"supernet": str(tmp_path / "given.keras"), "archs": str(tmp_path / "archs.csv")}
     assert _run(**flags, workdir=str(tmp_path / "run")) == 2
     error = capsys.readouterr().err
@@ -364,9 +387,20 @@ def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supern
     assert not list(tmp_path.glob("run/*/*"))
 
 
+def test_fine_tuning_without_architectures_or_epochs(image_folder, tmp_path, capsys):
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    for more, message in (
+        ({"finetune_epochs": 1}, "--archs: expected a file of architectures for stage finetune, found none"),
+        ({"archs": "archs.csv"}, "--finetune_epochs: expected 1 or more for stage finetune, found 0"),
+    ):
+        assert _run(**flags, **more, workdir=str(tmp_path / "run")) == 2
+        assert message in capsys.readouterr().err
+
+
 def test_weights_to_fine_tune_that_do_not_know_the_images(supernet, image_folder, tmp_path, capsys):
     _save_with_classes(supernet, tmp_path / "given.keras", 3)
-    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder)}
+    flags |= {"stage": "finetune", "finetune_epochs": 1}
     flags |= {"supernet": str(tmp_path / "given.keras"), "archs": "archs.csv", "workdir": str(tmp_path / "run")}
     assert _run(**flags) == 2
     assert "tells 3 classes apart; the images have 2" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_presets_can_be_used_and_every_setting_takes_its_own_value(preset, shrin
         ("eval.budgets=30,30.0", "`eval.budgets`: expected different ones"),
         ("latency.calibration_networks=2", "`latency.calibration_networks`: expected 3 or more"),
         ("latency.threads=0", "`latency.threads`: expected 1 or more"),
-        ("finetune.epochs=-1", "`finetune.epochs`: expected 1 or more"),
+        ("finetune.epochs=-1", "`finetune.epochs`: expected 0 or more"),
         ("seed=-1", "`seed`: expected a number from 0 to 4294967295, found -1"),
     ],
 )

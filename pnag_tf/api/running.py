@@ -34,6 +34,7 @@ class Run:
       budgets_ms: latency budgets; by default five, spread over what was measured.
       seed: of everything random.
       settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
+      resolution: side of the images in pixels; by default the preset's. The space of preset `"demo"` fits it.
 
     Raises:
       UserError: a setting cannot be used.
@@ -58,11 +59,12 @@ class Run:
         budgets_ms: Iterable[float] = (),
         seed: int = 0,
         settings: Iterable[str] = (),
+        resolution: int = 0,
     ):
         self._records, self._supernet = os.fspath(records), os.fspath(supernet)
         if self._records and self._supernet:
             raise errors.UserError("expected either records or a supernet, found both")
-        config = dataclasses.replace(searching.starting(preset), seed=seed)
+        config = dataclasses.replace(searching.starting(preset, resolution, "folder" if images else ""), seed=seed)
         how = dataclasses.replace(config.eval, budgets=tuple(map(float, budgets_ms)))
         if self._records:  # a preset's rounds measure on its supernet
             how = dataclasses.replace(how, rounds=0)

@@ -184,11 +184,11 @@ class Search:
         ]
 
 
-def starting(preset: str) -> config_lib.Config:
-    """The settings of a preset. Raises SettingError for an unknown name."""
+def starting(preset: str, resolution: int = 0, dataset: str = "") -> config_lib.Config:
+    """The settings of a preset; see `presets.preset`. Raises SettingError for an unknown name."""
     if preset not in presets.NAMES:
         raise errors.SettingError("preset", f"expected one of {', '.join(presets.NAMES)}, found '{preset}'")
-    return presets.preset(preset)
+    return presets.preset(preset, resolution=resolution, dataset=dataset)
 
 
 def _log(what: str, callbacks: Sequence[Callback]) -> scalars.Log:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import keras
 import numpy as np
 from absl import logging
 from tqdm import tqdm
@@ -19,7 +20,7 @@ from pnag_tf.run import quantization
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.space import cost, network
 from pnag_tf.space import space as space_lib
-from pnag_tf.supernet import shrinking, subnet
+from pnag_tf.supernet import finetune, shrinking, subnet
 from pnag_tf.util import files
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
@@ -32,7 +33,9 @@ class Finalist:
     Attributes:
       found, place: where it was proposed.
       statistics: recalibrated batch norm, float32 [2, channels].
-      top1: on the whole validation set.
+      network: trained alone; None where the supernet's weights are deployed.
+      top1_before: on validation, with the supernet's weights.
+      top1: on validation, of what is deployed.
       exported: the content of its file, as the device runs it.
       latency: as measured, with how slow the reference was in the same call.
       test: top-1 and top-5 on the test images.
@@ -41,6 +44,8 @@ class Finalist:
     found: candidates_lib.Candidates
     place: int
     statistics: np.ndarray | None = None
+    network: keras.Model | None = None
+    top1_before: float | None = None
     top1: float | None = None
     exported: bytes | None = None
     latency: devices.Latency | None = None
@@ -103,7 +108,7 @@ def choose(
         [finalist.statistics for finalist in finalists],
     )
     for finalist, (top1, _) in zip(tqdm(finalists, desc="validate", unit="network"), judged, strict=True):
-        finalist.top1 = top1
+        finalist.top1_before = finalist.top1 = top1
     finalists.sort(key=lambda finalist: -finalist.top1)
     budgets_ms = [found.budget_ms for found in proposals]
     chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
@@ -144,13 +149,51 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
     return chosen
 
 
+def train_alone(
+    chosen: list[Finalist],
+    budgets_ms: list[float],
+    subnets: subnet.Subnets,
+    device: devices.Device,
+    known: Reference | None,
+    train: Callable[[str], tuple[keras.Model, list[dict]]],
+) -> list[Finalist]:
+    """Trains each chosen network, and chooses once more among them, by what they now reach on validation.
+
+    Args:
+      chosen: the finalist of each budget; one that serves several is trained once.
+      train: architecture -> (network, history); see `supernet.finetune.train`.
+
+    Returns:
+      For each budget the best of them that keeps it, exported and measured anew in one call.
+    """
+    distinct = list({id(finalist): finalist for finalist in chosen}.values())
+    for finalist in distinct:
+        finalist.network, history = train(str(subnets.net.space.decode(finalist.choices)[0]))
+        _, finalist.top1 = finetune.before_and_best(history)
+    _measure(distinct, subnets, device, known)
+    return [
+        max((each for each in (*distinct, own) if each.latency.at_table_ms <= budget_ms or each is own), key=_top1)
+        for budget_ms, own in zip(budgets_ms, chosen, strict=True)
+    ]
+
+
+def _top1(finalist: Finalist) -> float:
+    return finalist.top1
+
+
+def model(subnets: subnet.Subnets, finalist: Finalist) -> keras.Model:
+    """A finalist as a plain model: images float32 [n, r, r, 3] -> logits [n, classes]."""
+    if finalist.network is not None:
+        return finalist.network
+    return subnet.extract(subnets.net, subnets.net.space.decode(finalist.choices)[0], finalist.statistics)
+
+
 def _measure(
     finalists: list[Finalist], subnets: subnet.Subnets, device: devices.Device, known: Reference | None
 ) -> None:
     """Exports and measures, in two passes: one would disturb the other."""
     for finalist in tqdm(finalists, desc="export", unit="network"):
-        arch = subnets.net.space.decode(finalist.choices)[0]
-        finalist.exported = device.export(subnet.extract(subnets.net, arch, finalist.statistics))
+        finalist.exported = device.export(model(subnets, finalist))
     latencies = latencies_at([finalist.exported for finalist in finalists], device, known)
     for finalist, latency in zip(finalists, latencies, strict=True):
         finalist.latency = latency
@@ -183,9 +226,8 @@ def variants(
     if not config.eval.quantize:
         return [[] for _ in chosen]
     distinct = list({id(finalist): finalist for finalist in chosen}.values())
-    decode, net = subnets.net.space.decode, subnets.net
     made = quantization.make(
-        [(subnet.extract(net, decode(each.choices)[0], each.statistics), each.exported) for each in distinct],
+        [(model(subnets, each), each.exported) for each in distinct],
         config.eval.quantize,
         _representative(subnets),
         lambda: splits.test(config.measure.batch_size),
@@ -210,9 +252,10 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
     """What is known of a chosen network, as columns; with `variants` the one place that reads the test images."""
     arch = config.space.decode(finalist.choices)[0]
     if finalist.test is None:
-        test = splits.test(config.measure.batch_size)
-        finalist.test = subnets.accuracy(finalist.choices, test, finalist.statistics)
+        finalist.test = finetune.accuracy(model(subnets, finalist), splits.test(config.measure.batch_size))
+    before = {} if finalist.network is None else {"validation_top1_before": f"{finalist.top1_before:.4f}"}
     return {
+        **before,
         "validation_top1": f"{finalist.top1:.4f}",
         "test_top1": f"{finalist.test[0]:.4f}",
         "test_top5": f"{finalist.test[1]:.4f}",

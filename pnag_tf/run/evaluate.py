@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from pnag_tf import tuning
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, learn, measure
+from pnag_tf.run import deploy, learn, measure, train
 from pnag_tf.search import baselines, generator, predictor, proposals, rounds
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import files
@@ -45,8 +47,7 @@ def evaluate(context: context_lib.Context) -> Tables:
         found = rounds.confirm(found, measure.read_records(context))
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
-        with context.timed(f"eval/{method}/deploy"):
-            rows, kinds = _deploy(context, found)
+        rows, kinds = _deploy(context, found)
     rows = [each | {"found_by": _finder(context, each["arch"], own, predictors)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     tables = [(f"{method}: a network for each budget", rows)]
@@ -86,9 +87,26 @@ def reference(context: context_lib.Context) -> deploy.Reference | None:
 
 
 def _deploy(context: context_lib.Context, found: list[candidates_lib.Candidates]) -> tuple[list[dict], list[dict]]:
-    """Chooses, measures and writes; returns what is known of the networks, and of their kinds."""
+    """Chooses, trains, measures and writes; returns what is known of the networks, and of their kinds."""
     config, open_, known = context.config, context.resources, reference(context)
-    chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known)
+    with context.timed(f"eval/{config.method}/choose"):
+        chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known)
+    if config.finetune.epochs:
+        budgets_ms = [asked.budget_ms for asked in found]
+        train_one = functools.partial(train.alone, context)
+        chosen = deploy.train_alone(chosen, budgets_ms, open_.subnets, open_.device, known, train_one)
+    with context.timed(f"eval/{config.method}/deploy"):
+        return _written(context, found, chosen, known)
+
+
+def _written(
+    context: context_lib.Context,
+    found: list[candidates_lib.Candidates],
+    chosen: list[deploy.Finalist],
+    known: deploy.Reference | None,
+) -> tuple[list[dict], list[dict]]:
+    """Reads the test images and writes the networks; returns what is known of them, and of their kinds."""
+    config, open_ = context.config, context.resources
     rows = [
         row(context, asked.budget_ms, finalist.found, finalist.place)
         | deploy.facts(config, open_.subnets, open_.splits, finalist)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import tensorflow as tf
 
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import evaluate, folder, learn, measure, study, train
+from pnag_tf.run import evaluate, finetune, folder, learn, measure, study, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
 from pnag_tf.util import errors, terminal
@@ -130,9 +130,9 @@ ROAD = (
     Stage(
         "eval",
         ("predictors", "rounds", "generator"),
-        "eval/, deploy/",
+        "finetune/, eval/, deploy/",
         "proposals for each budget; the best few are exported and timed, validation accuracy chooses among those that "
-        "keep the budget, test images are read once",
+        "keep the budget; what is chosen is trained alone (`finetune.epochs`) and deployed, test images are read once",
         evaluate.evaluate,
         made=lambda at, _: at.tables.glob("*.csv"),
         begun=lambda at: at.deployed.glob("*"),
@@ -142,14 +142,14 @@ ROAD = (
 BESIDE = (
     Stage(
         "finetune",
-        ("supernet", "eval"),
+        ("supernet",),
         "finetune/, eval/, deploy/",
-        "the deployed networks trained alone and deployed again",
-        train.finetune,
+        "given architectures, such as another run's, trained alone from the supernet's weights and deployed",
+        finetune.finetune,
         made=lambda at, _: at.tables.glob(f"*{layout_lib.FINETUNED}.csv"),
         begun=lambda at: at.finetune.glob("*/*"),
         device=True,
-        check=train.check,
+        check=finetune.check,
     ),
     Stage(
         "tune",
@@ -242,13 +242,7 @@ def _met(context: context_lib.Context, settings: dict, stage: Stage, need: str) 
     if need == "rounds":
         return not learn.rounds_left(context)
     if need == "eval":
-        if stage.name == "finetune" and context.config.finetune.archs:
-            return True
-        found = evaluate.found_by(context) is not None
-        if not found and context.distribution.replicas > 1:
-            path = context.layout.table(context.config.method)
-            raise errors.UserError(f"{stage.name} on several workers: expected {path}, found none: run eval first")
-        return found
+        return evaluate.found_by(context) is not None
     if stage.name == "eval" and need == "generator" and context.config.method != evaluate.PNAG:
         return True
     return _any(STAGES[need].made(context.layout, settings))

@@ -1,9 +1,9 @@
 """A plain Keras model of one architecture: standard layers only, so that it saves, loads and converts anywhere.
 
-Layer names are fixed, so that weights can be copied by name: 'stem_conv', 'stem_bn'; for each block its name followed by
-'_expand_conv', '_expand_bn', '_depthwise_conv', '_depthwise_bn' (for a fused block '_fused_conv', '_fused_bn' instead of
-these four), '_squeeze_reduce', '_squeeze_expand', '_project_conv', '_project_bn' (the fixed block, 'first', does not
-expand); 'final_expand_conv', 'final_expand_bn', 'feature_mix_conv', 'classifier'.
+Layer names are fixed, so that weights can be copied by name: 'stem_conv', 'stem_bn'; for each block its name followed
+by '_expand_conv', '_expand_bn', '_depthwise_conv', '_depthwise_bn' (for a fused block '_fused_conv', '_fused_bn'
+instead of these four), '_squeeze_reduce', '_squeeze_expand', '_project_conv', '_project_bn' (the fixed block, 'first',
+does not expand); 'final_expand_conv', 'final_expand_bn', 'feature_mix_conv', 'classifier'.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def convolve(x, block: backbone_lib.Block, batch_norm_momentum: float = BATCH_NO
 def head(x, backbone: backbone_lib.Backbone, dropout: float = 0.0, batch_norm_momentum: float = BATCH_NORM_MOMENTUM):
     """Final expand, pooling, feature mix, classifier: [n, final_size, final_size, c] -> logits [n, classes]."""
     if backbone.final_expand:
-        x = _batch_norm(_pointwise(x, backbone.final_expand, "final_expand_conv"), "final_expand_bn", batch_norm_momentum)
+        x = _batch_norm(
+            _pointwise(x, backbone.final_expand, "final_expand_conv"), "final_expand_bn", batch_norm_momentum
+        )
         x = _activation(x, backbone.edge_activation, "final_expand_act")
     x = keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
     if backbone.feature_mix:

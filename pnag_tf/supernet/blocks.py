@@ -11,6 +11,7 @@ import tensorflow as tf
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.supernet import elastic
 
+
 def pad_channels(values: tf.Tensor, channels: int) -> tf.Tensor:
     """[n, c] -> [n, channels], zeros behind."""
     padded = tf.pad(values, [[0, 0], [0, channels - tf.shape(values)[1]]])
@@ -49,8 +50,10 @@ class BatchNorm(keras.layers.Layer):
         return tf.nn.bias_add(y, tf.cast(bias, y.dtype)), None
 
 
-class ElasticBlock(keras.layers.Layer):
+class Block(keras.layers.Layer):
     """What both kinds of block share: kernels cut out of the largest one, squeeze-excite, projection, shortcut.
+
+    What is not stored is a method: Keras saves whatever layers the properties of a layer lead to, under their names.
 
     Args:
       block: the block at its largest setting.
@@ -87,12 +90,10 @@ class ElasticBlock(keras.layers.Layer):
             self.project_norm.scale.assign(tf.zeros(block.out_channels))
         self.built = True
 
-    @property
     def window(self) -> keras.Variable:
         """Filters of the k × k convolution at the largest kernel, [K, K, ..., hidden]."""
         raise NotImplementedError
 
-    @property
     def hidden_norms(self) -> list[BatchNorm]:
         """Batch norms of the hidden channels, in the order of their statistics."""
         raise NotImplementedError
@@ -100,7 +101,7 @@ class ElasticBlock(keras.layers.Layer):
     @property
     def norms(self) -> list[BatchNorm]:
         """All batch norms in the order of their statistics."""
-        return [*self.hidden_norms, self.project_norm]
+        return [*self.hidden_norms(), self.project_norm]
 
     def call(self, x, ratio, kernel, statistics=None):
         """Args:
@@ -129,15 +130,15 @@ class ElasticBlock(keras.layers.Layer):
 
     def filters(self, kernel, active):
         """Filters [k, k, ..., active] of the kernel with index `kernel`, for the first `active` hidden channels."""
-        stack = elastic.all_kernels(self.window[..., :active], self.transforms, self.kernels)
+        stack = elastic.all_kernels(self.window()[..., :active], self.transforms, self.kernels)
         size = tf.gather(tf.constant(self.kernels), kernel)
         start = tf.gather(tf.constant(elastic.kernel_offsets(self.kernels)), kernel)
-        return tf.reshape(stack[start : start + size * size], [size, size, *self.window.shape[2:-1], active])
+        return tf.reshape(stack[start : start + size * size], [size, size, *self.window().shape[2:-1], active])
 
     def permute(self, order: np.ndarray) -> None:
         """Reorders the hidden channels, and the squeeze-excite bottleneck by the L1 norm of its outgoing weights."""
-        hidden = [(self.window, -1), (self.project, 0)]
-        hidden += [(weight, 0) for norm in self.hidden_norms for weight in (norm.scale, norm.offset)]
+        hidden = [(self.window(), -1), (self.project, 0)]
+        hidden += [(weight, 0) for norm in self.hidden_norms() for weight in (norm.scale, norm.offset)]
         for weight, axis in hidden:
             weight.assign(np.take(np.array(weight), order, axis))
         if self.squeezes[-1]:
@@ -164,14 +165,15 @@ class ElasticBlock(keras.layers.Layer):
         return tf.cast(elastic.hard_sigmoid(excited), x.dtype)[:, None, None]
 
 
-class MBConv(ElasticBlock):
-    """Inverted bottleneck: 1 × 1 expansion, depthwise k × k, projection (MobileNetV2, section 3.3)."""
+class ElasticBlock(Block):
+    """Inverted bottleneck: 1 × 1 expansion, depthwise k × k, projection (MobileNetV2, section 3.3).
 
-    @property
+    Its name stands in the files of supernets, as those of its attributes do.
+    """
+
     def window(self) -> keras.Variable:
         return self.depthwise
 
-    @property
     def hidden_norms(self) -> list[BatchNorm]:
         return ([self.expand_norm] if self.block.expands else []) + [self.depthwise_norm]
 
@@ -197,14 +199,12 @@ class MBConv(ElasticBlock):
         return elastic.activate(bind(self.depthwise_norm, convolve, active), self.block.activation)
 
 
-class Fused(ElasticBlock):
+class FusedBlock(Block):
     """One full k × k convolution in the place of expansion and depthwise (EfficientNetV2, section 3.2)."""
 
-    @property
     def window(self) -> keras.Variable:
         return self.fused
 
-    @property
     def hidden_norms(self) -> list[BatchNorm]:
         return [self.fused_norm]
 
@@ -218,13 +218,13 @@ class Fused(ElasticBlock):
         return elastic.activate(bind(self.fused_norm, convolve, active), self.block.activation)
 
 
-KINDS = {"mbconv": MBConv, "fused": Fused}
+KINDS = {"mbconv": ElasticBlock, "fused": FusedBlock}
 
 
 def make(
     block: backbone_lib.Block, kernels: tuple[int, ...], hidden: tuple[int, ...], squeezes: tuple[int, ...]
-) -> ElasticBlock:
-    """The elastic block of a kind; arguments as for `ElasticBlock`."""
+) -> Block:
+    """The elastic block of a kind; arguments as for `Block`."""
     return KINDS[block.kind](block, kernels, hidden, squeezes)
 
 

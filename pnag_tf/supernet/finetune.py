@@ -5,6 +5,7 @@ The paper's section E: the chosen architecture takes its parameters from the ful
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -52,6 +53,7 @@ def train(
     distribution = distribution or distribution_lib.make()
     settings, batch = config.finetune, config.data.batch_size
     steps = splits.steps_per_epoch(batch)
+    settings = dataclasses.replace(settings, epochs=planned_epochs(settings, steps))
     history = _numbers(files.rows_left(folder / HISTORY))
     kept = distribution.written(folder / STATE)
     if len(history) > settings.epochs and (folder / BEST).exists():
@@ -60,7 +62,8 @@ def train(
     if not (folder / BEST).exists():
         _keep(start(), distribution.written(folder / BEST))
         history = []
-    network = _compiled(distribution.shared(folder / BEST), config, steps, distribution)
+    planned = dataclasses.replace(config, finetune=settings)
+    network = _compiled(distribution.shared(folder / BEST), planned, steps, distribution)
 
     def fed(batches):
         return distribution.parted(
@@ -93,6 +96,16 @@ def train(
         )
     kept.unlink(missing_ok=True)
     return keras.models.load_model(folder / BEST, compile=False), history
+
+
+def planned_epochs(settings: config_lib.Finetune, steps_per_epoch: int) -> int:
+    """How many epochs a network is trained: those asked for, or more where they have fewer steps than they should."""
+    return max(settings.epochs, -(-settings.least_steps // steps_per_epoch)) if settings.epochs else 0
+
+
+def before_and_best(history: list[dict]) -> tuple[float, float]:
+    """Validation top-1, fractions: of the network to begin with, and of the best epoch."""
+    return history[0]["val_accuracy"], max(row["val_accuracy"] for row in history)
 
 
 def with_policy(network: keras.Model, policy: str) -> keras.Model:

@@ -86,21 +86,19 @@ class Supernet(keras.Model):
         )
         self.built = True
 
-    @property
-    def all_blocks(self) -> list[blocks_lib.ElasticBlock]:
+    def all_blocks(self) -> list[blocks_lib.Block]:
         """The fixed block, where there is one, and those of all layer slots."""
         return [*([self.first] if self.backbone.base_first else []), *self.blocks]
 
-    @property
     def _norm_groups(self) -> list[list[blocks_lib.BatchNorm]]:
         """The batch norms of the stem, of each block, and of the head."""
-        blocks = [block.norms for block in self.all_blocks]
+        blocks = [block.norms for block in self.all_blocks()]
         return [[self.stem_norm], *blocks, [self.final_norm] if self.backbone.final_expand else []]
 
     @property
     def norms(self) -> list[blocks_lib.BatchNorm]:
         """All batch norms in the order of their statistics."""
-        return [norm for group in self._norm_groups for norm in group]
+        return [norm for group in self._norm_groups() for norm in group]
 
     def get_config(self):
         return {
@@ -192,7 +190,7 @@ class Supernet(keras.Model):
 
     def _divide(self, statistics):
         """Statistics [2, channels] as a list of lists, for stem, blocks and head, or Nones."""
-        groups = self._norm_groups
+        groups = self._norm_groups()
         if statistics is None:
             return [None] * len(groups)
         parts = iter(tf.split(statistics, [norm.channels for group in groups for norm in group], axis=1))
@@ -211,20 +209,20 @@ class Supernet(keras.Model):
         """
         moving = np.array(self.moving)
         start = self.stem_norm.channels
-        for block in self.all_blocks:
+        for block in self.all_blocks():
             if block.block.unit < 0:
                 start += sum(norm.channels for norm in block.norms)
                 continue
             order = np.argsort(-np.abs(np.array(block.project)).sum(1), kind="stable")
             block.permute(order)
-            for norm in block.hidden_norms:
+            for norm in block.hidden_norms():
                 moving[:, start : start + norm.channels] = moving[:, start + order]
                 start += norm.channels
             start += block.project_norm.channels
         self.moving.assign(moving)
 
 
-def _elastic_block(space, backbone, unit: int, layer: int) -> blocks_lib.ElasticBlock:
+def _elastic_block(space, backbone, unit: int, layer: int) -> blocks_lib.Block:
     options = [backbone.block(unit, layer, ratio, space.kernels[-1]) for ratio in space.ratios]
     return blocks_lib.make(
         options[-1],

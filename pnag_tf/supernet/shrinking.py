@@ -258,13 +258,14 @@ def fresh(config: config_lib.Config) -> supernet_lib.Supernet:
 def _fit(config, splits, net, number, folder, history, teacher, progress, log, distribution) -> None:
     """One phase, from its first step or from the checkpoint."""
     phase, batch = config.supernet.phases[number], config.data.batch_size
-    chunks = max(1, round(phase.epochs * splits.steps_per_epoch(batch) / CHUNK_STEPS))
+    per_epoch = splits.steps_per_epoch(batch) * stretch(config.supernet, splits.steps_per_epoch(batch))
+    chunks = max(1, round(phase.epochs * per_epoch / CHUNK_STEPS))
     steps = chunks * CHUNK_STEPS
     if phase.ratios and not any(earlier.ratios for earlier in config.supernet.phases[:number]):
         net.sort_channels()
     with distribution.scope():
         trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher, config.mixed_precision)
-    warmup = round(phase.warmup_epochs * splits.steps_per_epoch(batch))
+    warmup = round(phase.warmup_epochs * per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else phase.learning_rate,
         max(1, steps - warmup),
@@ -300,6 +301,12 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
         )
     if ema:
         optimizer.finalize_variable_values(net.trainable_variables)
+
+
+def stretch(settings: config_lib.Supernet, steps_per_epoch: int) -> float:
+    """How many times longer than asked for all phases are, so that they have `least_steps` together; 1 or more."""
+    planned = steps_per_epoch * sum(phase.epochs for phase in settings.phases)
+    return max(1.0, settings.least_steps / planned)
 
 
 def _judge(config, splits, net, phase: str, seconds: float) -> dict:

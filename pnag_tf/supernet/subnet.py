@@ -149,7 +149,7 @@ def extract(
     return model
 
 
-def _put_block(block, source: blocks.ElasticBlock, kernel: int, put, put_norm) -> None:
+def _put_block(block, source: blocks.Block, kernel: int, put, put_norm) -> None:
     """Copies the active part of an elastic block, with the kernel chosen, into the plain layers of `block`."""
     name, hidden, squeeze = block.name, block.hidden, block.squeeze
     if block.expands:

@@ -441,9 +441,7 @@ def test_images_stay_in_memory_up_to_the_limit_alone(pictures):
 
 def test_small_files_are_decoded_once(pictures):
     """What is held gives the batches that files give, and needs the files no more."""
-    held, streamed = (
-        data.load(dataclasses.replace(pictures, in_memory_gib=limit), 16, seed=0) for limit in (1.0, 0.0)
-    )
+    held, streamed = (data.load(dataclasses.replace(pictures, in_memory_gib=limit), 16, seed=0) for limit in (1.0, 0.0))
     for one, other in zip(held.validation(4), streamed.validation(4), strict=True):
         np.testing.assert_array_equal(one[0], other[0])
         np.testing.assert_array_equal(one[1], other[1])

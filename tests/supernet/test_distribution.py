@@ -45,7 +45,8 @@ def _finish(processes):
     assert [process.returncode for process in processes] == [0] * len(processes), outputs
 
 
-FINE_TUNING = ("--stage=finetune", "--epochs=3")
+def _fine_tuning(workdir):
+    return ("--stage=finetune", "--finetune_epochs=3", f"--archs={workdir}/eval/pnag.csv")
 
 
 def _chosen(workdir):
@@ -62,7 +63,7 @@ def one(image_folder, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("one") / "run"
     _finish(_start(image_folder, workdir))
     _chosen(workdir)
-    _finish(_start(image_folder, workdir, flags=FINE_TUNING))
+    _finish(_start(image_folder, workdir, flags=_fine_tuning(workdir)))
     return workdir
 
 
@@ -97,7 +98,7 @@ def test_two_workers_learn_what_one_learns_and_go_on_when_one_was_killed(image_f
     kept = files.read_csv(two / "supernet/history.csv", ("loss",))
     _finish(_start(image_folder, two, workers=2))
     _chosen(two)
-    _finish(_start(image_folder, two, workers=2, flags=FINE_TUNING))
+    _finish(_start(image_folder, two, workers=2, flags=_fine_tuning(two)))
     assert _histories(two)[0][: len(kept)] == kept
     _learnt_the_same(two, one)
 
@@ -120,7 +121,7 @@ app.run(main.main, flags_parser=terminal.flags_parser())
 def test_two_mirrored_devices_learn_what_one_learns(image_folder, one, tmp_path):
     """With mixed precision as well, which GPUs use."""
     mirrored = ("--strategy=mirrored", "--mixed_precision")
-    for flags in (("--stage=supernet",), FINE_TUNING):
+    for flags in (("--stage=supernet",), _fine_tuning(tmp_path / "run")):
         _finish(_start(image_folder, tmp_path / "run", flags=(*flags, *mirrored), program=("-c", MIRRORED)))
         _chosen(tmp_path / "run")
     _learnt_the_same(tmp_path / "run", one)
