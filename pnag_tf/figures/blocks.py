@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from matplotlib import figure as figure_lib
 from matplotlib import patches
 
 from pnag_tf.figures import style
+from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
 # Lengths in slots, the room of one layer from left to right.
@@ -18,7 +20,6 @@ _SLOT_INCHES = 0.33
 _WIDTH, _HEIGHT = 0.82, 2.3  # of a block; the height is that of the largest expand ratio
 _LEAST = 0.6  # height that a kernel size still fits into
 _GAP = 0.6  # between units
-_STEM, _HEAD = ("conv 3×3", "block 3×3"), ("expand 1×1", "pool, mix", "classifier")
 _FIXED = 0.72  # width of a block of stem or head
 _ABOVE, _BELOW = 1.45, 0.3  # a drawing's caption and the room under it
 # Kernel size to colours of the block and of its text; the larger, the darker.
@@ -66,14 +67,18 @@ def caption(row: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def architecture(arch: space_lib.Architecture, title: str = "") -> figure_lib.Figure:
+def architecture(
+    arch: space_lib.Architecture, title: str = "", backbone: backbone_lib.Backbone | None = None
+) -> figure_lib.Figure:
     """One network from stem to head, see `architectures`."""
-    return architectures([(arch, "")], title)
+    return architectures([(arch, "")], title, backbone)
 
 
 @style.styled
 def architectures(
-    networks: Sequence[tuple[space_lib.Architecture, str]], title: str = "Architectures"
+    networks: Sequence[tuple[space_lib.Architecture, str]],
+    title: str = "Architectures",
+    backbone: backbone_lib.Backbone | None = None,
 ) -> figure_lib.Figure:
     """Networks of one space, one below the other.
 
@@ -83,6 +88,7 @@ def architectures(
 
     Args:
       networks: (architecture, caption); the caption, such as `caption` gives it, stands above the drawing.
+      backbone: what stem and head consist of, and which units have fused blocks; by default the paper's.
 
     Raises:
       NothingToDraw: there are none.
@@ -94,8 +100,10 @@ def architectures(
     if len(shapes) != 1:
         raise ValueError(f"architectures: expected networks of one space, found (units, layers) {sorted(shapes)}")
     units, layers = shapes.pop()
-    starts = _unit_starts(units, layers // units)
-    end = starts[-1] + layers // units + _GAP + _FIXED * len(_HEAD)
+    stem, head = _fixed(backbone or backbone_lib.Backbone())
+    starts = _FIXED * len(stem) + _GAP + np.arange(units) * (layers // units + _GAP)  # of each unit's first slot
+    end = starts[-1] + layers // units + _GAP + _FIXED * len(head)
+    edges = ((stem, 0.0), (head, end - _FIXED * len(head)))
     largest = max(ratio for arch, _ in networks for ratio in arch.ratios)
     above = _ABOVE if any(text for _, text in networks) else 0.6
     pitch = above + _HEIGHT + _BELOW
@@ -106,17 +114,23 @@ def architectures(
     for number, (arch, text) in enumerate(networks):
         middle = -(number * pitch + above + _HEIGHT / 2)
         axis.text(0, middle + _HEIGHT / 2 + 0.68, text, fontweight="bold", va="bottom")
-        _network(axis, arch, middle, starts, end, largest, number)
+        _network(axis, arch, middle, starts, edges, largest, number)
     bottom = -pitch * len(networks) - 0.05
-    _unit_names(axis, starts, layers // units, end, bottom)
+    _unit_names(axis, starts, layers // units, edges, bottom, backbone.kinds if backbone else ())
     _legend(axis, {k for a, _ in networks for k in a.kernels if k}, {r for a, _ in networks for r in a.ratios if r},
             largest, bottom - 1.9)  # fmt: skip
     return figure
 
 
-def _unit_starts(units: int, slots: int) -> np.ndarray:
-    """Where the first slot of each unit begins: float [units]."""
-    return _FIXED * len(_STEM) + _GAP + np.arange(units) * (slots + _GAP)
+_Edges = tuple[tuple[tuple[str, ...], float], ...]
+"""Stem and head: the names of their parts, and where the first one begins."""
+
+
+def _fixed(backbone: backbone_lib.Backbone) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What stands in front of the first unit, and behind the last."""
+    stem = ("conv 3×3", "block 3×3") if backbone.base_first else ("conv 3×3",)
+    expand = ("expand 1×1",) if backbone.base_final_expand else ()
+    return stem, (*expand, "pool, mix" if backbone.base_feature_mix else "pool", "classifier")
 
 
 def _network(
@@ -124,12 +138,13 @@ def _network(
     arch: space_lib.Architecture,
     middle: float,
     starts: np.ndarray,
-    end: float,
+    edges: _Edges,
     largest: int,
     number: int,
 ) -> None:
     slots = len(arch.kernels) // len(arch.depths)
-    axis.plot([0.1, end - 0.1], [middle] * 2, color=style.GREY, linewidth=1.2, zorder=1)
+    names, left = edges[-1]
+    axis.plot([0.1, left + _FIXED * len(names) - 0.1], [middle] * 2, color=style.GREY, linewidth=1.2, zorder=1)
     for unit, start in enumerate(starts):
         axis.add_patch(
             patches.FancyBboxPatch(
@@ -138,7 +153,7 @@ def _network(
                 gid=f"unit-{number}-{unit}",
             )
         )  # fmt: skip
-    for names, left in ((_STEM, 0.0), (_HEAD, end - _FIXED * len(_HEAD))):
+    for names, left in edges:
         for place, name in enumerate(names):
             x = left + _FIXED * place
             _block(axis, x + 0.05, middle, _FIXED - 0.1, _HEIGHT, ("#DDDDDD", style.INK), f"fixed-{number}-{x:.2f}")
@@ -173,11 +188,15 @@ def _block_height(ratio: int, largest: int) -> float:
     return max(_HEIGHT * ratio / largest, _LEAST)
 
 
-def _unit_names(axis: axes_lib.Axes, starts: np.ndarray, slots: int, end: float, y: float) -> None:
-    centres = {"stem": _FIXED * len(_STEM) / 2, "head": end - _FIXED * len(_HEAD) / 2}
-    centres |= {f"unit {unit}": start + slots / 2 for unit, start in enumerate(starts, 1)}
-    for name, x in centres.items():
-        axis.text(x, y, name, ha="center", va="top")
+def _unit_names(
+    axis: axes_lib.Axes, starts: np.ndarray, slots: int, edges: _Edges, y: float, kinds: Sequence[str]
+) -> None:
+    """Stem, units and head; units of fused blocks say so."""
+    for name, (parts, left) in zip(("stem", "head"), edges, strict=True):
+        axis.text(left + _FIXED * len(parts) / 2, y, name, ha="center", va="top")
+    for unit, (start, kind) in enumerate(itertools.zip_longest(starts, kinds), 1):
+        name = f"unit {unit}" + ("\nfused" if kind == "fused" else "")
+        axis.text(start + slots / 2, y, name, ha="center", va="top")
 
 
 def _legend(axis: axes_lib.Axes, kernels: set[int], ratios: set[int], largest: int, y: float) -> None:

@@ -12,8 +12,9 @@ from matplotlib import figure as figure_lib
 
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
 from pnag_tf.run import layout as layout_lib
+from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors, files
+from pnag_tf.util import errors, files, frozen
 
 _METHOD = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
 _MEASURED = (
@@ -75,10 +76,11 @@ def _figures(layout: layout_lib.Layout) -> Iterator[tuple[str, Callable[[], figu
     records = _rows(layout.records, ("top1", "latency_ms"))
     yield "frontier", functools.partial(tradeoff.frontier, proposed, records)
     device, networks = _table(layout.latency_table)
+    backbone = _backbone(layout.config)
     for method, rows in style.by_method(proposed).items():
         drawn = [(row["arch"], blocks.caption(row)) for row in rows]
         title = f"Architectures found by {style.name(method)}" + (f" on {device}" if device else "")
-        yield f"architectures_{_file_name(method)}", functools.partial(blocks.architectures, drawn, title)
+        yield f"architectures_{_file_name(method)}", functools.partial(blocks.architectures, drawn, title, backbone)
     # One network may serve several budgets; it was measured once.
     deployed = {(row["arch"], row["latency_at_table_ms"]): row for row in proposed}.values()
     networks["deployed"] = [style.column(deployed, name) for name in ("predicted_latency_ms", "latency_at_table_ms")]
@@ -115,6 +117,11 @@ def _proposed(layout: layout_lib.Layout) -> list[dict[str, Any]]:
         first, second, *_ = shapes.values()
         raise errors.UserError(f"{second}: expected architectures of one space, found another than in {first}")
     return rows
+
+
+def _backbone(path: pathlib.Path) -> backbone_lib.Backbone | None:
+    """That of a run's settings; None where there are none."""
+    return frozen.restore(backbone_lib.Backbone, files.read_json(path)["backbone"]) if path.exists() else None
 
 
 def _table(path: pathlib.Path) -> tuple[str, dict[str, Sequence[np.ndarray]]]:

@@ -10,6 +10,7 @@ from matplotlib import text as text_lib
 
 from pnag_tf import figures
 from pnag_tf.figures import style
+from pnag_tf.space import fitting
 from pnag_tf.space import space as space_lib
 
 ARCH = "2,3:3,5,0,7,3,5:6,3,0,4,4,6"  # two units, three slots each
@@ -222,6 +223,13 @@ def test_captions():
         == "budget 0.119 ms, latency 24.6 ms, test top-1 79.1 %"
     )
     assert figures.caption(row("pnag", 1130, "", "")) == "budget 1130 ms"
+
+
+def test_stem_head_and_units_are_those_of_the_backbone():
+    space, backbone = fitting.fit(28)
+    figure = figures.architecture(space.decode(space.largest())[0], backbone=backbone)
+    assert {"conv 3×3", "pool", "classifier", "unit 1\nfused", "unit 3\nfused"} <= set(texts(figure))
+    assert not {"block 3×3", "expand 1×1", "pool, mix"} & set(texts(figure))
 
 
 def test_architectures_of_two_spaces_do_not_stack():
