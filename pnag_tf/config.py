@@ -137,7 +137,8 @@ class Evaluator:
 class Generator:
     """The generator f(B; θ) and its policy gradient (section A)."""
 
-    budgets: int = 10  # K, evenly over the latency range
+    budgets: int = 10  # K, over the latency range
+    spacing: Literal["even", "geometric"] = "even"  # equal steps (section E), or equal ratios for a range of many times
     first_budget: float = 0.5  # of a step that the first of them lies above the range's lower end
     samples: int = 1  # N per budget and iteration
     budget_embedding: int = 64  # the tokens' embeddings have the same size: both are added

@@ -94,7 +94,7 @@ def _sandwich(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
 
     A step of four subnets costs about 2.3 of the largest, so that paper's 45 epochs are three quarters of its own.
     """
-    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (8, 0.1, 3)}.get(config.preset, (45, 0.1, 4))
+    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (5, 0.1, 3)}.get(config.preset, (45, 0.1, 4))
     phase = config_lib.Phase(
         "sandwich",
         epochs,
@@ -166,12 +166,14 @@ def _demo() -> config_lib.Config:
         space=space,
         backbone=dataclasses.replace(backbone, classes=10),
         data=config_lib.Data(augmentation="shift", batch_size=128),
-        supernet=config_lib.Supernet(weight_decay=5e-4, label_smoothing=0.0, dropout=0.0),
+        supernet=config_lib.Supernet(weight_decay=5e-4, label_smoothing=0.0, dropout=0.0, least_steps=1000),
         measure=config_lib.Measure(architectures=200, calibration_images=1000, batch_size=500, validation_images=4000),
-        finetune=config_lib.Finetune(epochs=8, learning_rate=0.05),
+        finetune=config_lib.Finetune(epochs=6, learning_rate=0.05, least_steps=500),
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
-        generator=config_lib.Generator(**_POLICY, samples=8, iterations=1000, checkpoint_every=250),
+        generator=config_lib.Generator(
+            **_POLICY, spacing="geometric", samples=8, iterations=1000, checkpoint_every=250
+        ),
         eval=config_lib.Eval(refinement=30),
     )
     return dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, phases=_sandwich(config)))

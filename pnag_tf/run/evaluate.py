@@ -22,6 +22,7 @@ PEERS = {
     "nas_mo": baselines.nas_mo,
     "ofa_mo": baselines.ofa_mo,
     "random": baselines.random,
+    "random_subnet": baselines.random_subnet,
 }
 METHODS = (PNAG, *PEERS, BEST_RECORD)
 SAMPLES = ("method", "budget_ms", "latency_ms", "top1")  # columns of the samples

@@ -117,5 +117,5 @@ def budgets_ms(context: context_lib.Context) -> list[float]:
     if context.config.eval.budgets:
         return list(context.config.eval.budgets)
     latency_ms = measure.read_records(context).latency_ms
-    found = [float(f"{budget:.3g}") for budget in np.geomspace(1.5 * latency_ms.min(), 1.03 * latency_ms.max(), 5)]
+    found = [float(f"{budget:.3g}") for budget in np.geomspace(1.15 * latency_ms.min(), 1.03 * latency_ms.max(), 5)]
     return list(dict.fromkeys(found))  # a narrow range has fewer

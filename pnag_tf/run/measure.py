@@ -55,13 +55,14 @@ def records(context: context_lib.Context) -> None:
 
 
 def draw(config: config_lib.Config) -> np.ndarray:
-    """The architectures that become records: int32 ``[n, tokens]``.
+    """The architectures that become records, all different: int32 ``[n, tokens]``.
 
     The smallest and the largest network are among them: they span the range of budgets.
     """
     space = config.space
-    drawn = space.sample(np.random.default_rng([config.seed, 1]), config.measure.architectures - 2)
-    return np.stack([space.smallest(), space.largest(), *drawn])
+    ends = np.unique([space.smallest(), space.largest()], axis=0)  # in this order
+    rng = np.random.default_rng([config.seed, 1])
+    return np.concatenate([ends, space.sample_distinct(rng, config.measure.architectures - 2, beside=ends)])
 
 
 def read_records(context: context_lib.Context) -> records_lib.Records:

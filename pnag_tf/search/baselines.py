@@ -135,6 +135,21 @@ def random(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     return [candidates.rank(predictors, b, choices) for b in budgets_ms]
 
 
+def random_subnet(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
+    """No search: for each budget a uniform architecture among those drawn that take at least nine tenths of it.
+
+    Where none does, the slowest one within the budget.
+    """
+    drawn = candidates.within(predictors, budgets_ms, space.sample(rng, config.eval.samples))
+    found = []
+    for each in drawn:
+        near = np.flatnonzero(each.latency_ms >= 0.9 * each.budget_ms)
+        place = rng.choice(near) if len(near) else np.argmax(each.latency_ms)
+        only = slice(place, place + 1)
+        found.append(candidates.Candidates(each.budget_ms, each.choices[only], each.top1[only], each.latency_ms[only]))
+    return found
+
+
 def nas_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> list[candidates.Candidates]:
     """NAS-MO: the generator's policy trained for one budget at a time with MnasNet's reward.
 

@@ -21,7 +21,7 @@ MUTATION = 0.05  # of a token on the last steps: about two of the paper's space,
 
 
 def training_budgets(records: records_lib.Records, settings: config_lib.Generator) -> np.ndarray:
-    """K budgets, evenly over the records' latency range: ``[K]``, increasing, in ms.
+    """K budgets over the records' latency range, in equal steps or equal ratios: ``[K]``, increasing, in ms.
 
     The range is that of the records, of many without the slowest and fastest 0.1 %: one odd measurement does not then
     stretch it. The first budget lies `settings.first_budget` steps above its lower end, so that some architectures
@@ -32,6 +32,8 @@ def training_budgets(records: records_lib.Records, settings: config_lib.Generato
     high = np.quantile(records.latency_ms, 0.999, method="higher")
     if count == 1:
         return np.array([(low + high) / 2])
+    if settings.spacing == "geometric":
+        return np.geomspace(low * (high / low) ** (settings.first_budget / count), high, count)
     return np.linspace(low + settings.first_budget * (high - low) / count, high, count)
 
 

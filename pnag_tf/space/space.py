@@ -163,6 +163,19 @@ class SearchSpace:
         """`count` architectures, every token uniform (section E): int32 ``[count, tokens]``, canonical."""
         return self.canonical(rng.integers(0, self.token_sizes, (count, self.tokens)))
 
+    def sample_distinct(self, rng: np.random.Generator, count: int, beside: np.ndarray) -> np.ndarray:
+        """As `sample`, but all different, and none of the rows of `beside`; fewer where the space has no more.
+
+        Args:
+          beside: canonical choices ``[n, tokens]``, all different.
+        """
+        count, found = min(count, self.size - len(beside)), beside[:0]
+        while len(found) < count:
+            rows = np.concatenate([beside, found, self.sample(rng, count - len(found))])
+            first = np.unique(rows, axis=0, return_index=True)[1]
+            found = rows[np.sort(first[first >= len(beside)])]
+        return found
+
     def smallest(self) -> np.ndarray:
         return self.canonical(np.zeros(self.tokens, np.int32))
 

@@ -30,6 +30,9 @@ def test_training_budgets_span_the_records_range(table):
     assert len(search.training_budgets(table, config.Generator(budgets=1))) == 1
     whole = search.training_budgets(table, dataclasses.replace(settings, first_budget=0.0))  # as in section E
     np.testing.assert_allclose(whole, np.linspace(table.latency_ms.min(), table.latency_ms.max(), 10))
+    ratios = search.training_budgets(table, dataclasses.replace(settings, spacing="geometric"))
+    assert whole[0] < ratios[0] < found[0] and ratios[-1] == pytest.approx(found[-1])
+    np.testing.assert_allclose(ratios[1:] / ratios[:-1], ratios[1] / ratios[0])
 
 
 def test_pseudo_labels_reach_beyond_the_records(table, predictors):

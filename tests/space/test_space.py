@@ -25,6 +25,14 @@ def test_sample_round_trip(space):
     assert (space.canonical(choices) == choices).all()
 
 
+def test_distinct_samples_are_distinct_and_end_with_the_space():
+    small = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3,), ratios=(1, 2))  # 2 + 4 architectures
+    ends = np.stack([small.smallest(), small.largest()])
+    for count, expected in ((2, 2), (4, 4), (9, 4)):
+        found = small.sample_distinct(np.random.default_rng(0), count, beside=ends)
+        assert len(found) == expected == len(np.unique(np.concatenate([ends, found]), axis=0)) - 2
+
+
 def test_token_order_is_depth_then_ratio_and_kernel_of_each_layer():
     space = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3, 5), ratios=(3, 4, 6))
     choices = space.encode(["2:5,3:6,4"])
