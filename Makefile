@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PACKAGE := dataset-fashion-mnist
 
-.PHONY: demo test heavy lint venv clean data
+.PHONY: demo test heavy lint docs venv clean data
 
 demo: $(VENV)/.installed data
 	$(BIN)/python -m pnag_tf.main --stage=report
@@ -19,6 +19,10 @@ heavy: $(VENV)/.installed-test
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
+
+# The site: open build/site/index.html.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m mkdocs build --strict
 
 venv: $(VENV)/.installed
 
@@ -49,4 +53,8 @@ $(VENV)/.installed: setup.py $(VENV)/.created
 
 $(VENV)/.installed-test: setup.py $(VENV)/.created
 	$(BIN)/python -m pip install -e '.[test]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: setup.py $(VENV)/.created
+	$(BIN)/python -m pip install -e '.[docs]'
 	@touch $(VENV)/.installed $@
