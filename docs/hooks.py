@@ -91,7 +91,7 @@ def flags() -> str:
     rows = []
     for flag in main.FLAGS.flags_by_module_dict()[main.__name__]:
         default = "" if flag.default in (None, "", []) else f"`{str(flag.default).lower()}`"
-        rows.append((f"`--{flag.name}`", default, flag.help))
+        rows.append((f"`--{flag.name}`", default, flag.help.replace("<", "&lt;")))
     return table(("flag", "default", "what it says"), rows)
 
 
