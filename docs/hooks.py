@@ -129,8 +129,8 @@ def _settings_table(title: str, rows: Iterable[Sequence[str]]) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, tuple):
-        value = ",".join(map(str, value))
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`" if value != "" else ""
+        value = ", ".join(map(str, value))
+    return f"`{value}`" if value != "" else ""
 
 
 def comments(kind: type) -> dict[str, str]:
@@ -138,7 +138,9 @@ def comments(kind: type) -> dict[str, str]:
     path = pathlib.Path(typing.cast(str, _module(kind).__file__))
     lines = path.read_text().splitlines()
     (owner,) = (
-        node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+        node
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
     )
     said = {}
     for node in owner.body:

@@ -17,7 +17,7 @@ class Data:
     data_dir: str = ""  # the image folder, or TFDS's data directory
     class_subset: int = 0  # this many classes, a seeded choice; 0 = all
     augmentation: Literal["none", "flip", "shift", "crop"] = "flip"  # 'shift' flips and moves; Inception's crop
-    batch_size: int = 64
+    batch_size: int = 64  # in training
     validation_fraction: float = 0.2  # of the training images (section E)
     train_limit: int = 0  # use only this many training images; 0 = all
     in_memory_gib: float = 1.0  # image files that take no more as pixels are decoded once; not with 'crop'
@@ -31,13 +31,13 @@ class Phase:
     An empty tuple stands for the largest option alone.
     """
 
-    name: str
-    epochs: float
-    learning_rate: float
-    depths: tuple[int, ...] = ()
-    kernels: tuple[int, ...] = ()
-    ratios: tuple[int, ...] = ()
-    subnets_per_step: int = 1
+    name: str  # of its files, and in the history
+    epochs: float  # parts of one too, such as 0.7
+    learning_rate: float  # SGD with momentum, cosine to 0
+    depths: tuple[int, ...] = ()  # that may be drawn
+    kernels: tuple[int, ...] = ()  # that may be drawn
+    ratios: tuple[int, ...] = ()  # that may be drawn
+    subnets_per_step: int = 1  # drawn anew in each step; their gradients are averaged
     teacher: bool = True  # distil from the full network as the last phase without a teacher left it
     warmup_epochs: float = 0.0  # the learning rate rises from 0, then falls by a cosine
     full_share: float = 0.0  # share of the subnets drawn that are the full network, so that it is not forgotten
@@ -48,12 +48,12 @@ class Phase:
 class Supernet:
     """Training of the supernet (section E)."""
 
-    phases: tuple[Phase, ...] = ()
-    weight_decay: float = 3e-5
-    label_smoothing: float = 0.1
-    dropout: float = 0.1
-    momentum: float = 0.9
-    distillation_weight: float = 1.0
+    phases: tuple[Phase, ...] = ()  # one after the other
+    weight_decay: float = 3e-5  # not of batch norms and biases
+    label_smoothing: float = 0.1  # of the labels, not of the teacher's answers
+    dropout: float = 0.1  # before the classifier
+    momentum: float = 0.9  # of SGD
+    distillation_weight: float = 1.0  # of the teacher's part of the loss, beside that of the labels
     ema: float = 0.0  # part of the average of the weights kept in each step; a phase ends with it; 0 = no average
     least_steps: int = 0  # of all phases together; where few images give fewer, every phase is as much longer
 
@@ -64,7 +64,7 @@ class Measure:
 
     architectures: int = 16000  # M
     calibration_images: int = 2000  # batch norm recalibration
-    batch_size: int = 250
+    batch_size: int = 250  # of everything that measures accuracy
     validation_images: int = 0  # for each record; 0 = the whole validation set
     finalist_images: int = 0  # validation images that choose among the finalists of `eval`; 0 = all
 
@@ -100,13 +100,13 @@ class Predictors:
     # 'mlp' (section E: a network each) or 'blend' (ridge regressions and an ensemble)
     model: Literal["mlp", "blend"] = "blend"
     members: int = 4  # networks of the accuracy ensemble
-    hidden: int = 128
+    hidden: int = 128  # units of a hidden layer
     layers: int = 3  # hidden layers
-    activation: Literal["relu", "silu", "gelu", "tanh"] = "relu"
-    epochs: int = 60
-    batch_size: int = 256
+    activation: Literal["relu", "silu", "gelu", "tanh"] = "relu"  # of the hidden layers
+    epochs: int = 60  # over the records
+    batch_size: int = 256  # records
     learning_rate: float = 2e-3  # AdamW, cosine to 0
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-4  # of AdamW
     held_out: float = 0.1  # fraction of the records that only judge
 
 
@@ -114,19 +114,19 @@ class Predictors:
 class Evaluator:
     """The evaluator R(α|B; w) (section C)."""
 
-    hidden: int = 512
+    hidden: int = 512  # units of a hidden layer
     layers: int = 3  # fully connected layers in all, the linear score included
-    budget_embedding: int = 64
+    budget_embedding: int = 64  # its size
     # 'one_hot' (section D), or 'slack': joint one-hots and the predicted slack beside them
     encoding: Literal["one_hot", "slack"] = "one_hot"
     # 'hinge' (Eqn. F), or 'margin': its margin grows with the difference in accuracy
     loss: Literal["hinge", "margin"] = "hinge"
-    epochs: int = 250
+    epochs: int = 250  # over the records
     batch_size: int = 256  # architectures; all their pairs under all budgets make one step
     optimizer: Literal["sgd", "adamw"] = "sgd"  # 'sgd' (momentum 0.9) or 'adamw'
-    learning_rate: float = 0.1
-    final_learning_rate: float = 1e-3
-    weight_decay: float = 0.0
+    learning_rate: float = 0.1  # at the start, then by a cosine
+    final_learning_rate: float = 1e-3  # at the end
+    weight_decay: float = 0.0  # by the optimizer
     pseudo_labels: int = 0  # architectures near the frontier that the predictors label, added to the records
     pessimism: float = 0.0  # pseudo-labels are the predicted top-1 less this many times the ensemble's disagreement
     between: bool = False  # also learn from budgets drawn between the K ones
@@ -144,7 +144,7 @@ class Generator:
     budget_embedding: int = 64  # the tokens' embeddings have the same size: both are added
     hidden: int = 64  # LSTM units
     heads: Literal["kind", "token"] = "kind"  # output heads one per token 'kind' (section D) or one per 'token'
-    iterations: int = 120_000
+    iterations: int = 120_000  # steps of the policy gradient, K·N samples each
     learning_rate: float = 3e-4  # Adam
     final_learning_rate: float = 3e-4  # cosine from the first to the last iteration
     entropy_weight: float = 1e-3  # λ
@@ -208,7 +208,7 @@ class Tune:
     """How many trials KerasTuner makes."""
 
     evaluator_trials: int = 24  # of stage tune
-    generator_trials: int = 24
+    generator_trials: int = 24  # of stage tune
     random_trials: int = 1000  # of method kt_random, for each budget
     bayesian_trials: int = 12  # of method kt_bayesian, for each budget, after three random ones a token
 

@@ -52,16 +52,15 @@ class TrainedSupernet:
         Raises:
           UserError: the architecture is of another space, or the images have another shape.
 
-        Example:
-
-        >>> import numpy as np
-        >>> import pnag_tf as pnag
-        >>> net = pnag.load_supernet("supernet.keras")
-        >>> images = np.random.default_rng(0).normal(size=(8, *net.image_shape)).astype("float32")
-        >>> smallest = net.space.decode(net.space.smallest())[0]
-        >>> model = net.extract(smallest, calibration=images)
-        >>> model.predict(images, verbose=0).shape
-        (8, 10)
+        Examples:
+          >>> import numpy as np
+          >>> import pnag_tf as pnag
+          >>> net = pnag.load_supernet("supernet.keras")
+          >>> images = np.random.default_rng(0).normal(size=(8, *net.image_shape)).astype("float32")
+          >>> smallest = net.space.decode(net.space.smallest())[0]
+          >>> model = net.extract(smallest, calibration=images)
+          >>> model.predict(images, verbose=0).shape
+          (8, 10)
         """
         try:
             (choices,) = self.space.encode([architecture])
@@ -89,12 +88,11 @@ def load_supernet(path: str | os.PathLike) -> TrainedSupernet:
     Raises:
       UserError: the file is missing, broken, or holds another kind of model.
 
-    Example:
-
-    >>> import pnag_tf as pnag
-    >>> net = pnag.load_supernet("supernet.keras")
-    >>> net.image_shape, net.classes
-    ((16, 16, 3), 10)
+    Examples:
+      >>> import pnag_tf as pnag
+      >>> net = pnag.load_supernet("supernet.keras")
+      >>> net.image_shape, net.classes
+      ((16, 16, 3), 10)
     """
     return TrainedSupernet(ofa.load(path))
 
@@ -120,13 +118,12 @@ def export(
     Raises:
       ExportError: the model cannot be converted, or the .tflite answers something else.
 
-    Example:
-
-    >>> import keras
-    >>> import pnag_tf as pnag
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    >>> pnag.export(model, "net.tflite").name
-    'net.tflite'
+    Examples:
+      >>> import keras
+      >>> import pnag_tf as pnag
+      >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+      >>> pnag.export(model, "net.tflite").name
+      'net.tflite'
     """
     path = pathlib.Path(path)
     files.write_bytes(path, export_lib.convert(model, quantization=quantize, representative=representative))

@@ -39,14 +39,13 @@ class Run:
     Raises:
       UserError: a setting cannot be used.
 
-    Example:
-
-    >>> import pnag_tf as pnag
-    >>> run = pnag.Run(preset="tiny", workdir="run", settings=["measure.architectures=100"])
-    >>> run.config.measure.architectures
-    100
-    >>> tables = run.make("eval")  # doctest: +SKIP
-    >>> figure = run.plot_frontier()  # doctest: +SKIP
+    Examples:
+      >>> import pnag_tf as pnag
+      >>> run = pnag.Run(preset="tiny", workdir="run", settings=["measure.architectures=100"])
+      >>> run.config.measure.architectures
+      100
+      >>> tables = run.make("eval")  # doctest: +SKIP
+      >>> figure = run.plot_frontier()  # doctest: +SKIP
     """
 
     def __init__(

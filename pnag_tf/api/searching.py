@@ -34,13 +34,12 @@ def read_records(path: str | os.PathLike, space: space_lib.SearchSpace | None = 
     Raises:
       UserError: the file cannot be read, or an architecture is of another space.
 
-    Example:
-
-    >>> import pnag_tf as pnag
-    >>> space = pnag.SearchSpace(units=2, depths=(2, 3))
-    >>> records = pnag.read_records("records.csv", space)
-    >>> len(records), records.top1.shape
-    (400, (400,))
+    Examples:
+      >>> import pnag_tf as pnag
+      >>> space = pnag.SearchSpace(units=2, depths=(2, 3))
+      >>> records = pnag.read_records("records.csv", space)
+      >>> len(records), records.top1.shape
+      (400, (400,))
     """
     return records_lib.read(path, space or space_lib.SearchSpace())
 
@@ -85,16 +84,15 @@ class Search:
     Raises:
       SettingError: a setting does not exist, cannot have this value, or is no setting of a search.
 
-    Example:
-
-    >>> import pnag_tf as pnag
-    >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
-    >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
-    >>> found = search.propose(budgets_ms=[8, 10])
-    >>> [each.budget_ms for each in found]
-    [8.0, 10.0]
-    >>> all(each.latency_ms <= each.budget_ms for each in found)
-    True
+    Examples:
+      >>> import pnag_tf as pnag
+      >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
+      >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
+      >>> found = search.propose(budgets_ms=[8, 10])
+      >>> [each.budget_ms for each in found]
+      [8.0, 10.0]
+      >>> all(each.latency_ms <= each.budget_ms for each in found)
+      True
     """
 
     def __init__(self, preset: str = "search", seed: int = 0, settings: Iterable[str] = (), progress: bool = True):

@@ -71,20 +71,20 @@ class Backbone:
     a feature mix of width 0 is not there.
     """
 
-    base_widths: tuple[int, ...] = (24, 40, 80, 112, 160)
-    strides: tuple[int, ...] = (2, 2, 2, 1, 2)
-    squeeze_excite: tuple[bool, ...] = (False, True, False, True, True)
-    activations: tuple[Activation, ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")
+    base_widths: tuple[int, ...] = (24, 40, 80, 112, 160)  # channels that each unit puts out
+    strides: tuple[int, ...] = (2, 2, 2, 1, 2)  # of each unit's first layer
+    squeeze_excite: tuple[bool, ...] = (False, True, False, True, True)  # whether each unit's blocks have it
+    activations: tuple[Activation, ...] = ("relu", "relu", "hard_swish", "hard_swish", "hard_swish")  # of each unit
     kinds: tuple[Kind, ...] = ()  # of each unit's blocks; empty = 'mbconv' in all
-    base_stem: int = 16
-    base_first: int = 16
-    base_final_expand: int = 960
-    base_feature_mix: int = 1280
+    base_stem: int = 16  # channels of the first convolution
+    base_first: int = 16  # channels of the fixed block
+    base_final_expand: int = 960  # channels behind the last unit, before pooling
+    base_feature_mix: int = 1280  # channels behind pooling, before the classifier
     edge_activation: Activation = "hard_swish"  # of stem and head
-    width_multiplier: float = 1.0
-    stem_stride: int = 2
-    resolution: int = 224
-    classes: int = 1000
+    width_multiplier: float = 1.0  # of all base widths
+    stem_stride: int = 2  # of the first convolution
+    resolution: int = 224  # side of the images in pixels
+    classes: int = 1000  # that the classifier tells apart
 
     def __post_init__(self):
         per_unit = [self.base_widths, self.strides, self.squeeze_excite, self.activations, self.kinds]

@@ -60,10 +60,10 @@ class SearchSpace:
     The default is the space of the paper: (81 + 729 + 6561)^5, about 2.2e19 architectures.
     """
 
-    units: int = 5
-    depths: tuple[int, ...] = (2, 3, 4)
-    kernels: tuple[int, ...] = (3, 5, 7)
-    ratios: tuple[int, ...] = (3, 4, 6)
+    units: int = 5  # stages of the network, each with a depth of its own
+    depths: tuple[int, ...] = (2, 3, 4)  # layers that a unit may have
+    kernels: tuple[int, ...] = (3, 5, 7)  # that a layer may have
+    ratios: tuple[int, ...] = (3, 4, 6)  # that a layer may expand its channels by
 
     def __post_init__(self):
         for name in ("depths", "kernels", "ratios"):
