@@ -43,6 +43,8 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Fills in the tables, and turns links of the repository into links of the site."""
     source = pathlib.Path(page.file.abs_src_path).relative_to(ROOT).as_posix()
+    if source == "README.md":
+        page.meta["hide"] = ["navigation"]
     markdown = _TABLE.sub(lambda found: TABLES[found[1]](), markdown)
     return _LINK.sub(lambda found: found[1] + linked(source, page.file.src_uri, found[2]) + found[3], markdown)
 
@@ -110,8 +112,9 @@ def settings() -> str:
             said = comments(config.Config)[field.name]
             single.append((f"`{field.name}`", said, *(_value(values[name]) for name in _SHOWN)))
     phase = [(f"`supernet.phases.N.{name}`", said, "", "", "") for name, said in comments(config.Phase).items()]
-    whole = [_settings_table("The run", single), *parts, _settings_table("supernet.phases", phase)]
-    return "\n\n".join(whole)
+    parts = [_settings_table("The run", single), *parts]
+    phases = next(place for place, part in enumerate(parts, 1) if part.startswith("### supernet\n"))
+    return "\n\n".join([*parts[:phases], _settings_table("supernet.phases", phase), *parts[phases:]])
 
 
 def _section(name: str, kind: type, values: dict[str, object]) -> str:
@@ -143,7 +146,7 @@ def comments(kind: type) -> dict[str, str]:
         if isinstance(node, ast.ClassDef) and node.name == kind.__name__
     )
     said = {}
-    for node in owner.body:
+    for node in nodes[kind.__name__].body:
         if isinstance(node, ast.AnnAssign):
             behind = lines[node.end_lineno - 1][node.end_col_offset :].strip()
             above = lines[node.lineno - 2].strip()

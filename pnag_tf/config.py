@@ -233,7 +233,7 @@ class Config:
     tune: Tune = Tune()
     memory: Memory = Memory()
     ray: Ray = Ray()
-    device: Literal["cpu", "gpu", "mobile"] = "cpu"
-    method: str = "pnag"
+    device: Literal["cpu", "gpu", "mobile"] = "cpu"  # whose latency counts
+    method: str = "pnag"  # or one that it is compared with
     mixed_precision: bool = False  # supernet and fine-tuning train with bfloat16 activations; all else is float32
-    seed: int = 0
+    seed: int = 0  # of everything random
