@@ -140,11 +140,7 @@ def comments(kind: type) -> dict[str, str]:
     """What the source says of each field of a dataclass: the comment behind it, else the one above it."""
     path = pathlib.Path(typing.cast(str, _module(kind).__file__))
     lines = path.read_text().splitlines()
-    (owner,) = (
-        node
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
-    )
+    nodes = {node.name: node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
     said = {}
     for node in nodes[kind.__name__].body:
         if isinstance(node, ast.AnnAssign):
