@@ -93,7 +93,8 @@ def flags() -> str:
     rows = []
     for flag in main.FLAGS.flags_by_module_dict()[main.__name__]:
         default = "" if flag.default in (None, "", []) else f"`{str(flag.default).lower()}`"
-        rows.append((f"`--{flag.name}`", default, flag.help.replace("<", "&lt;")))
+        said = flag.help.splitlines()[0].rstrip(";")  # absl adds a line to flags that may be repeated
+        rows.append((f"`--{flag.name}`", default, said.replace("<", "&lt;")))
     return table(("flag", "default", "what it says"), rows)
 
 

@@ -1,7 +1,7 @@
 """The presets, a function each: tiny (tests), demo (Fashion-MNIST in minutes), search (the paper's records), paper.
 
 The search's recipe of `paper` has every number of the supplement, sections A, C, D and E. The others share a recipe of
-their own; the README lists each deviation.
+their own; docs/method/deviations.md lists each deviation.
 """
 
 from __future__ import annotations
