@@ -45,8 +45,12 @@ def on_page_markdown(markdown, page, config, files):
     source = pathlib.Path(page.file.abs_src_path).relative_to(ROOT).as_posix()
     if source == "README.md":
         page.meta["hide"] = ["navigation"]
-    markdown = _TABLE.sub(lambda found: TABLES[found[1]](), markdown)
-    return _LINK.sub(lambda found: found[1] + linked(source, page.file.src_uri, found[2]) + found[3], markdown)
+    return _LINK.sub(lambda found: found[1] + linked(source, page.file.src_uri, found[2]) + found[3], filled(markdown))
+
+
+def filled(markdown: str) -> str:
+    """A page with its tables."""
+    return _TABLE.sub(lambda found: TABLES[found[1]](), markdown)
 
 
 def linked(source: str, page: str, target: str) -> str:

@@ -17,7 +17,12 @@ from pnag_tf.supernet import distribution
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted(
-    [ROOT / "README.md", ROOT / "BUILD.md", ROOT / "android_benchmark/README.md", *(ROOT / "docs").rglob("*.md")]
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("android_benchmark/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+        *ROOT.glob("docs/**/*.md"),
+    ]
 )
 OWN = ("android_benchmark", "benchmarks", "docs", "pnag_tf", "tests", "tools")  # folders whose files pages name
 OTHERS = {"config", "es", "graph", "help", "install", "logdir", "no-deps", "num_threads"}  # flags of other programs
@@ -47,9 +52,12 @@ def code(text: str) -> list[str]:
     """What stands in a page as code: lines of blocks, a line that ends in a backslash with the next; and spans."""
     blocks = re.findall(r"^ *```.*?\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
     blocks += re.findall(r"(?:^    .+\n)+", text, re.MULTILINE)
-    rest = re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
     lines = [line for block in blocks for line in re.sub(r"\\\n", " ", block).splitlines()]
-    return [*lines, *re.findall(r"`([^`\n]+)`", rest)]
+    return [*lines, *re.findall(r"`([^`\n]+)`", without_blocks(text))]
+
+
+def without_blocks(text: str) -> str:
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 @functools.cache
@@ -110,12 +118,23 @@ def test_settings_exist(page):
 
 
 @page
-def test_links_lead_somewhere(page):
-    text = re.sub(r"^ *```.*?^ *```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
-    for target in re.findall(r"\]\(([^)\s]+)\)", text):
-        path = target.partition("#")[0]
-        if path and not target.startswith("http"):
-            assert (page.parent / path).exists(), f"{target}: no such file"
+def test_links_lead_somewhere(page, hooks):
+    for target in re.findall(r"\]\((?!http)([^)\s]+)\)", without_blocks(page.read_text())):
+        path, _, anchor = target.partition("#")
+        there = page.parent / path if path else page
+        assert there.exists(), f"{target}: no such file"
+        if anchor and anchor.startswith("pnag_tf."):
+            shown = re.findall("^::: (.+)$", there.read_text(), re.MULTILINE)
+            on_page = anchor in shown or anchor.rpartition(".")[0] in shown  # by itself, or with its module
+            assert on_page and found(anchor), f"{target}: no such name on that page"
+        elif anchor:
+            headings = re.findall("^#+ (.+)$", without_blocks(hooks.filled(there.read_text())), re.MULTILINE)
+            assert anchor in map(slug, headings), f"{target}: no such heading"
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading."""
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
 
 
 @page
