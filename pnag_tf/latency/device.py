@@ -20,7 +20,7 @@ class Latency:
 
     Attributes:
       median_ms, p5_ms, p95_ms: as measured, over all timed samples, after warm-up. On a CPU with one thread that is
-        the thread's processor time, not the clock on the wall; see `devices.host`.
+        the thread's processor time, not the clock on the wall; see `latency.host`.
       runs: inferences that were timed.
       device: what it ran on and how, for a person to read.
       slowness: how much longer a reference network took in the same call than when the latency table was made; None

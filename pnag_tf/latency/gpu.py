@@ -40,7 +40,7 @@ def measure(
     xla: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[devices.Latency]:
-    """Latency of each .keras (content or path) in ms per batch, not per image; see `devices.Measure`.
+    """Latency of each .keras (content or path) in ms per batch, not per image; see `device.Measure`.
 
     A model has one input of fixed shape and one output.
 

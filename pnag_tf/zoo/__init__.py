@@ -1,10 +1,11 @@
 """Fixed networks that PNAG is compared with, by name, as Keras models without weights.
 
     from pnag_tf import zoo
+    from pnag_tf.zoo import counting
     model = zoo.build("proxylessnas-cpu")    # images [n, 224, 224, 3] -> logits [n, 1000]
     counting.madds(model), counting.params(model)
 
-What is published about each of them stands in `pnag_tf.published`.
+What is published about each of them stands in `pnag_tf.zoo.published`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Multiply-adds and parameters of a Keras model, by the same rules as `pnag_tf.cost`.
+"""Multiply-adds and parameters of a Keras model, by the same rules as `pnag_tf.space.cost`.
 
 Multiply-adds are those of convolutions and dense layers, the two of a squeeze-excite among them, for one image; biases,
 batch norm, activations, pooling and sums cost nothing. Parameters are what training learns: weights, biases, batch
