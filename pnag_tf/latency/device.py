@@ -19,8 +19,10 @@ class Latency:
     """How long one network takes for one batch.
 
     Attributes:
-      median_ms, p5_ms, p95_ms: as measured, over all timed samples, after warm-up. On a CPU with one thread that is
-        the thread's processor time, not the clock on the wall; see `latency.host`.
+      median_ms: as measured, over all timed samples, after warm-up. On a CPU with one thread that is the thread's
+        processor time, not the clock on the wall; see `latency.host`.
+      p5_ms: the 5 % quantile of the same samples.
+      p95_ms: the 95 % quantile.
       runs: inferences that were timed.
       device: what it ran on and how, for a person to read.
       slowness: how much longer a reference network took in the same call than when the latency table was made; None

@@ -46,7 +46,9 @@ class LatencyTable:
     """The calibrated table.
 
     Attributes:
-      space, backbone, device: what it holds for; `device` is the device's own description.
+      space: the architectures that it holds for.
+      backbone: what it holds for, too.
+      device: whose latencies they are: the device's own description.
       offset_ms: latency of the parts that all networks share.
       layer_ms: float64 [layers, ratios * kernels], what each layer slot adds, in the order of `layer_one_hot`.
       curvature: per ms; the square of the sum of the layers, times this, is added.

@@ -30,11 +30,14 @@ class Block:
       name: 'first' for the fixed block, else 'unit1_layer0' (units from 1, as in the paper; layers from 0).
       unit: index of the unit from 0, -1 for the fixed block.
       layer: index of the layer in its unit.
-      in_size, out_size: height (= width) of the feature maps, in pixels.
-      in_channels, hidden, out_channels: channels before, inside and after; no expansion when hidden == in_channels
-        in the fixed block.
-      kernel, stride: of the k × k convolution; its padding is kernel // 2 on every side, also at stride 2. On
-        maps smaller than the kernel the taps that would see padding alone are left out: same function, less work.
+      in_size: height (= width) of the feature maps before it, in pixels.
+      out_size: the same behind it.
+      in_channels: channels before it.
+      hidden: channels inside; as many as `in_channels` in the fixed block, which does not expand.
+      out_channels: channels behind it.
+      kernel: k of the k × k convolution, whose padding is k // 2 on every side, also at stride 2. On maps smaller than
+        the kernel the taps that would see padding alone are left out: same function, less work.
+      stride: of the same convolution.
       squeeze: channels of the squeeze-excite bottleneck, 0 for none.
       activation: 'relu' or 'hard_swish'.
     """

@@ -21,7 +21,8 @@ class Family:
 
     Attributes:
       name: 'small', 'mid' or 'paper'.
-      least, most: the resolutions that it is made for, pixels.
+      least: the smallest resolution that it is made for, in pixels.
+      most: the largest one.
       space: what is searched.
       backbone: at any resolution; `fit` sets that and the strides.
       halvings: what has stride 2, the stem or the index of a unit, the first to have it first.

@@ -36,8 +36,10 @@ class Row:
       name: of the architecture, as printed.
       network: by which name `zoo.build` makes it, None where there are published numbers only.
       latency_ms: printed latency.
-      top1, top5: printed ImageNet accuracy, as fractions.
-      params_m, madds_m: printed parameters and multiply-adds, in millions, with the digits of the table.
+      top1: printed ImageNet accuracy, a fraction.
+      top5: the same for the five best guesses.
+      params_m: printed parameters, in millions, with the digits of the table.
+      madds_m: printed multiply-adds, likewise.
       search_gpu_days: printed search cost.
       source: the paper and the table.
     """
