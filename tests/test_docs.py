@@ -194,6 +194,12 @@ def test_the_page_of_files_has_every_path_of_a_run():
         assert row == "logs/" or any(row.startswith(path) for path in paths), f"{row}: no run has it"
 
 
+def test_the_page_of_the_comparison_has_every_method():
+    table = (ROOT / "docs/guide/comparison.md").read_text().partition("| `--method` |")[2].partition("\n\n")[0]
+    named = [name for cells in re.findall(r"^\| (`.+?`) \|", table, re.MULTILINE) for name in cells.split(", ")]
+    assert sorted(named) == sorted(f"`{method}`" for method in evaluate.METHODS)
+
+
 def test_tables_name_every_flag_and_setting(hooks):
     named = re.findall(r"^\| `--(\w+)`", hooks.flags(), re.MULTILINE)
     assert set(named) == defined("pnag_tf/main.py") and len(named) == len(set(named))
