@@ -132,8 +132,9 @@ ROAD = (
         "eval",
         ("predictors", "rounds", "generator"),
         "finetune/, eval/, deploy/",
-        "proposals for each budget; the best few are exported and timed; validation accuracy and prediction, weighed by "
-        "their errors, choose among those that keep the budget; what is chosen is trained alone (`finetune.epochs`) and deployed, test images are read once",
+        "proposals for each budget; the best few are exported and timed; validation accuracy and prediction, weighed "
+        "by their errors, choose among those that keep the budget; what is chosen is trained alone "
+        "(`finetune.epochs`) and deployed, test images are read once",
         evaluate.evaluate,
         made=lambda at, _: at.tables.glob("*.csv"),
         begun=lambda at: at.deployed.glob("*"),
