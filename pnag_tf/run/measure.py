@@ -49,6 +49,7 @@ def records(context: context_lib.Context) -> None:
     config, path = context.config, context.layout.records
     if context.records_file:
         records_lib.write(path, records_lib.read(context.records_file, config.space, config.device))
+        signal.warn(context.layout)
         return
     choices = draw(config)
     latency_ms = latencies_ms(context, choices)

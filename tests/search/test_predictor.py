@@ -143,6 +143,19 @@ def test_a_ridge_regression_weighs_its_records():
     np.testing.assert_allclose(regression.ridge(inputs, targets, weights), [0, 1, -1, 0.5], atol=1e-3)
 
 
+def test_records_that_know_to_be_noisy_weigh_less(space, table):
+    rng, settings = np.random.default_rng(0), dataclasses.replace(SETTINGS, epochs=1)
+    se = np.where(rng.random(len(table)) < 0.5, 0.1, 0.001)
+    noisy = dataclasses.replace(table, top1=table.top1 + se * rng.normal(size=len(table)))
+    unseen = space.one_hot(table.choices)
+    errors = []
+    for records_ in (noisy, dataclasses.replace(noisy, top1_se=se)):
+        training, held_out = records_.split(np.random.default_rng(0), 0.2)
+        linear = accuracy.fit(training, held_out, settings, 0).linear
+        errors.append(np.std(linear[0] + unseen @ linear[1:] - table.top1))
+    assert errors[1] < 0.7 * errors[0]
+
+
 def test_records_that_a_blend_is_fitted_to_do_not_judge_it(space, table):
     """Each half of the held-out records is predicted by shares that the other half gives."""
     training, held_out = table.split(np.random.default_rng(0), 0.2)
