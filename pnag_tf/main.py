@@ -6,6 +6,7 @@ import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Iterable
 
 from absl import flags, logging
 
@@ -119,7 +120,7 @@ def main(argv: list[str]) -> int:
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
         if FLAGS.stage == "status":  # of whatever run lies there
-            _print_table(status.look(workdir))
+            _print_table(status.look(workdir), status.notes(workdir))
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
@@ -130,7 +131,7 @@ def main(argv: list[str]) -> int:
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         for title, rows in stages.run(run, stage):
             print(f"\n{title}")
-            _print_table(rows)
+            _print_table(rows, evaluate.notes(rows))
         print(f"{stage}: done, see {workdir}")
         return 0
     except folder.OtherSettings as error:
@@ -278,11 +279,13 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2g} seconds"
 
 
-def _print_table(rows: list[dict]) -> None:
+def _print_table(rows: list[dict], notes: Iterable[str] = ()) -> None:
     columns = [column for column in rows[0] if column not in ("method", "predicted_top1", "arch")]
     widths = [max(len(column), *(len(str(row[column])) for row in rows)) for column in columns]
     for cells in (columns, *([row[column] for column in columns] for row in rows)):
         print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
+    for note in notes:
+        print(note)
 
 
 def run() -> None:

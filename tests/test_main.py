@@ -389,11 +389,11 @@ def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supern
 
 def test_fine_tuning_without_architectures_or_epochs(image_folder, tmp_path, capsys):
     flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "stage": "finetune"}
-    for more, message in (
-        ({"finetune_epochs": 1}, "--archs: expected a file of architectures for stage finetune, found none"),
-        ({"archs": "archs.csv"}, "--finetune_epochs: expected 1 or more for stage finetune, found 0"),
+    for epochs, message in (
+        (1, "--archs: expected a file of architectures for stage finetune, found none"),
+        (0, "--finetune_epochs: expected 1 or more for stage finetune, found 0"),
     ):
-        assert _run(**flags, **more, workdir=str(tmp_path / "run")) == 2
+        assert _run(**flags, finetune_epochs=epochs, workdir=str(tmp_path / "run")) == 2
         assert message in capsys.readouterr().err
 
 

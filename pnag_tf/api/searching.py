@@ -24,12 +24,13 @@ def read_records(path: str | os.PathLike, space: space_lib.SearchSpace | None = 
     """Reads measured architectures.
 
     Args:
-      path: a CSV file with the columns `arch,top1,latency_ms`, such as a run's `records.csv`; or the public JSON file
-        of the PNAG authors, of which the latencies on the phone are taken.
+      path: a CSV file with the columns `arch,top1,latency_ms` and, where known, `top1_se`, such as a run's
+        `records.csv`; or the public JSON file of the PNAG authors, of which the latencies on the phone are taken.
       space: the `SearchSpace` of the architectures; by default the paper's.
 
     Returns:
-      Records with the arrays `choices` `(n, tokens)`, `top1` `(n,)`, a fraction, and `latency_ms` `(n,)`.
+      Records with the arrays `choices` `(n, tokens)`, `top1` `(n,)`, a fraction, `latency_ms` `(n,)`, and `top1_se`
+      `(n,)`, the standard error of `top1`, NaN where it is unknown.
 
     Raises:
       UserError: the file cannot be read, or an architecture is of another space.

@@ -1,4 +1,4 @@
-"""From proposals to deployed networks: validation accuracy chooses, the exported network's own latency decides."""
+"""From proposals to deployed networks: expected accuracy chooses, the exported network's own latency decides."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pnag_tf.latency import export
 from pnag_tf.latency import table as latency_table
 from pnag_tf.run import quantization
 from pnag_tf.search import candidates as candidates_lib
+from pnag_tf.search import noise
 from pnag_tf.space import cost, network
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune, shrinking, subnet
@@ -39,6 +40,7 @@ class Finalist:
       exported: the content of its file, as the device runs it.
       latency: as measured, with how slow the reference was in the same call.
       test: top-1 and top-5 on the test images.
+      expected_top1: `top1_before`, drawn to the prediction as far as it is noisy; see `expect`.
     """
 
     found: candidates_lib.Candidates
@@ -50,6 +52,7 @@ class Finalist:
     exported: bytes | None = None
     latency: devices.Latency | None = None
     test: tuple[float, float] | None = None
+    expected_top1: float | None = None
 
     @property
     def choices(self) -> np.ndarray:
@@ -58,6 +61,19 @@ class Finalist:
     @property
     def predicted_ms(self) -> float:
         return self.found.latency_ms[self.place]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What is expected of networks before their validation images are looked at.
+
+    Attributes:
+      top1: choices int32 ``[n, tokens]`` -> predicted top-1 ``[n]``, fractions.
+      error: its root mean square error against the true top-1.
+    """
+
+    top1: Callable[[np.ndarray], np.ndarray]
+    error: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,14 +102,16 @@ def choose(
     device: devices.Device,
     proposals: list[candidates_lib.Candidates],
     known: Reference | None,
+    prediction: Prediction,
 ) -> list[Finalist]:
-    """For each budget the best finalist on validation that keeps it when exported and measured.
+    """For each budget the finalist of the highest expected accuracy that keeps it when exported and measured.
 
     A budget is held to the latency at the latency table's speed, as records and predictors give it.
     The finalists of all budgets compete: a network found for a smaller budget may serve a larger one.
 
     Args:
       known: measured beside the others; None where latencies count as measured.
+      prediction: what is expected of the finalists before they are judged on validation images.
     """
     distinct = {}
     for found in proposals:
@@ -102,14 +120,14 @@ def choose(
     finalists = list(distinct.values())
     for finalist in tqdm(finalists, desc="recalibrate", unit="network"):
         finalist.statistics = subnets.statistics(finalist.choices)
-    judged = subnets.accuracies(
+    judged = subnets.hits(
         [finalist.choices for finalist in finalists],
         shrinking.validation_batches(config, splits, config.measure.finalist_images),
         [finalist.statistics for finalist in finalists],
     )
-    for finalist, (top1, _) in zip(tqdm(finalists, desc="validate", unit="network"), judged, strict=True):
-        finalist.top1_before = finalist.top1 = top1
-    finalists.sort(key=lambda finalist: -finalist.top1)
+    bar = tqdm(judged, total=len(finalists), desc="validate", unit="network")
+    expect(finalists, np.stack([right for right, _ in bar]), prediction)
+    finalists.sort(key=lambda finalist: -finalist.expected_top1)
     budgets_ms = [found.budget_ms for found in proposals]
     chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
     for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
@@ -117,6 +135,22 @@ def choose(
             budget = candidates_lib.budget_name(budget_ms)
             logging.warning("budget %s ms is missed: %.4g ms", budget, finalist.latency.at_table_ms)
     return chosen
+
+
+def expect(finalists: list[Finalist], right: np.ndarray, prediction: Prediction) -> None:
+    """Sets the top-1 of finalists with the supernet's weights and what to expect of them; see `noise.expected`.
+
+    Args:
+      right: which validation images each of them gets right, bool ``[n, images]``, two images or more.
+    """
+    packed, images = np.packbits(right, axis=1), right.shape[1]
+    se = noise.standard_errors(packed, images, noise.image_means(packed, images))
+    predicted = prediction.top1(np.stack([finalist.choices for finalist in finalists]))
+    measured = right.mean(1)
+    expected = noise.expected(measured, se, predicted, prediction.error)
+    for finalist, top1, expected_top1 in zip(finalists, measured, expected, strict=True):
+        finalist.top1_before = finalist.top1 = float(top1)
+        finalist.expected_top1 = float(expected_top1)
 
 
 def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure) -> list[Finalist]:
@@ -255,6 +289,7 @@ def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Split
         finalist.test = finetune.accuracy(model(subnets, finalist), splits.test(config.measure.batch_size))
     before = {} if finalist.network is None else {"validation_top1_before": f"{finalist.top1_before:.4f}"}
     return {
+        "expected_top1": f"{finalist.expected_top1:.4f}",
         **before,
         "validation_top1": f"{finalist.top1:.4f}",
         "test_top1": f"{finalist.test[0]:.4f}",

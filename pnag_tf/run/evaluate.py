@@ -9,7 +9,7 @@ import numpy as np
 from pnag_tf import tuning
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, learn, measure, train
-from pnag_tf.search import baselines, generator, predictor, proposals, rounds
+from pnag_tf.search import baselines, generator, noise, predictor, proposals, rounds
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import files
 
@@ -48,7 +48,7 @@ def evaluate(context: context_lib.Context) -> Tables:
         found = rounds.confirm(found, measure.read_records(context))
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
-        rows, kinds = _deploy(context, found)
+        rows, kinds = _deploy(context, found, _prediction(context, predictors))
     rows = [each | {"found_by": _finder(context, each["arch"], own, predictors)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     tables = [(f"{method}: a network for each budget", rows)]
@@ -87,11 +87,37 @@ def reference(context: context_lib.Context) -> deploy.Reference | None:
     return deploy.reference(context.config, measure.read_latency_table(context), context.resources.device)
 
 
-def _deploy(context: context_lib.Context, found: list[candidates_lib.Candidates]) -> tuple[list[dict], list[dict]]:
+def _prediction(context: context_lib.Context, predictors: predictor.Predictors) -> deploy.Prediction:
+    """What the predictors expect of networks, and how far they are off, less the noise of the records that tell."""
+    table = measure.read_records(context)
+    return deploy.Prediction(
+        predictors.top1, noise.model_error(predictors.report["top1_rmse"], table.top1, table.top1_se)
+    )
+
+
+def notes(rows: list[dict]) -> list[str]:
+    """What to say under a table of networks, one a budget: why a budget is served by a smaller one's network."""
+    said, smallest = [], {}
+    if not rows or not {"budget_ms", "arch", "found_by"} <= rows[0].keys():
+        return said
+    for each in sorted(rows, key=lambda each: float(each["budget_ms"])):
+        taken_ms = each.get("latency_at_table_ms") or each.get("latency_ms") or each.get("predicted_latency_ms") or 0
+        other = smallest.setdefault(each["arch"], each["budget_ms"])
+        if other != each["budget_ms"] and float(taken_ms) <= float(each["budget_ms"]):
+            said.append(
+                f"note: {each['budget_ms']} ms: no network within the budget has a higher expected accuracy than "
+                f"the {other} ms one"
+            )
+    return said
+
+
+def _deploy(
+    context: context_lib.Context, found: list[candidates_lib.Candidates], prediction: deploy.Prediction
+) -> tuple[list[dict], list[dict]]:
     """Chooses, trains, measures and writes; returns what is known of the networks, and of their kinds."""
     config, open_, known = context.config, context.resources, reference(context)
     with context.timed(f"eval/{config.method}/choose"):
-        chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known)
+        chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known, prediction)
     if config.finetune.epochs:
         budgets_ms = [asked.budget_ms for asked in found]
         train_one = functools.partial(train.alone, context)

@@ -4,7 +4,7 @@
 |---|---|
 | config.json | the settings that the folder belongs to |
 | supernet/ | its training; the last phase's .keras is the supernet |
-| latency_table.json, records.csv, rounds.json | what was measured |
+| latency_table.json, records.csv, record_images.npz, rounds.json | what was measured |
 | predictors/, evaluator/, generator/ | what was learnt from the records |
 | eval/<method>.csv, deploy/<method>_<device>_<budget>.* | the networks |
 | finetune/, compare/, ablation/, tune/, figures/, report/, logs/ | what the other stages make |
@@ -64,6 +64,16 @@ class Layout:
     @property
     def unfinished_records(self) -> pathlib.Path:
         return self.root / "records.unfinished.csv"
+
+    @property
+    def unfinished_hits(self) -> pathlib.Path:
+        """The images that each of the unfinished records gets right; see `hits`."""
+        return self.root / "records.unfinished.hits"
+
+    @property
+    def record_images(self) -> pathlib.Path:
+        """The share of the records that are right on each validation image."""
+        return self.root / "record_images.npz"
 
     @property
     def rounds(self) -> pathlib.Path:

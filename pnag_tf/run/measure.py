@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,10 +12,12 @@ from pnag_tf import config as config_lib
 from pnag_tf.latency import measured
 from pnag_tf.latency import table as table_lib
 from pnag_tf.run import context as context_lib
+from pnag_tf.run import hits as hits_lib
+from pnag_tf.run import signal
+from pnag_tf.search import noise, rounds
 from pnag_tf.search import records as records_lib
-from pnag_tf.search import rounds
 from pnag_tf.supernet import fanout
-from pnag_tf.util import errors
+from pnag_tf.util import errors, files
 
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
@@ -46,12 +49,17 @@ def records(context: context_lib.Context) -> None:
     config, path = context.config, context.layout.records
     if context.records_file:
         records_lib.write(path, records_lib.read(context.records_file, config.space, config.device))
+        signal.warn(context.layout)
         return
     choices = draw(config)
     latency_ms = latencies_ms(context, choices)
-    top1 = _top1(context, choices, latency_ms)
-    records_lib.write(path, records_lib.Records(config.space, choices, top1, latency_ms))
+    top1, hits = _top1(context, choices, latency_ms)
+    _write_image_means(context, choices, hits)
+    top1_se = _standard_errors(context, choices, hits)
+    records_lib.write(path, records_lib.Records(config.space, choices, top1, latency_ms, top1_se))
     context.layout.unfinished_records.unlink(missing_ok=True)
+    shutil.rmtree(context.layout.unfinished_hits, ignore_errors=True)
+    signal.warn(context.layout)
 
 
 def draw(config: config_lib.Config) -> np.ndarray:
@@ -70,34 +78,66 @@ def read_records(context: context_lib.Context) -> records_lib.Records:
     return records_lib.read(context.layout.records, context.config.space)
 
 
-def _top1(context: context_lib.Context, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
-    """Validation top-1 of each architecture, ``[n]``; what is known is written now and then."""
-    space, unfinished = context.config.space, context.layout.unfinished_records
-    top1 = np.full(len(choices), np.nan)
-    if unfinished.exists():
-        earlier = records_lib.read(unfinished, space)
+def _top1(
+    context: context_lib.Context, choices: np.ndarray, latency_ms: np.ndarray
+) -> tuple[np.ndarray, hits_lib.Hits]:
+    """Validation top-1 of each architecture, ``[n]``, and the images it gets right; written now and then.
+
+    Of records that an earlier version left unfinished only the top-1 is known.
+    """
+    space, layout = context.config.space, context.layout
+    top1, hits = np.full(len(choices), np.nan), hits_lib.read(layout.unfinished_hits)
+    if layout.unfinished_records.exists():
+        earlier = records_lib.read(layout.unfinished_records, space)
         known = {row.tobytes(): value for row, value in zip(earlier.choices, earlier.top1, strict=True)}
         top1[:] = [known.get(row.tobytes(), np.nan) for row in choices]
-    waiting = np.flatnonzero(np.isnan(top1))
+    waiting, fresh = np.flatnonzero(np.isnan(top1)), []
     judged = _judge(context, choices[waiting])
     bar = tqdm(total=len(choices), initial=len(choices) - len(waiting), desc="records", unit="network")
     with context.timed("records"), bar:
-        for number, (place, value) in enumerate(judged, start=1):
-            top1[waiting[place]] = value
+        for place, right in judged:
+            fresh.append(waiting[place])
+            hits.add(choices[fresh[-1]], right)
+            top1[fresh[-1]] = right.mean()
             bar.update()
-            if number % WRITE_EVERY == 0:
+            if len(fresh) == WRITE_EVERY:
                 done = np.isfinite(top1)
-                records_lib.write(unfinished, records_lib.Records(space, choices[done], top1[done], latency_ms[done]))
-    return top1
+                # Before the table: what it does not have is measured again, and takes the place of this file.
+                hits_lib.write(layout.unfinished_hits / f"{done.sum():08d}.npz", choices[fresh], hits)
+                table = records_lib.Records(space, choices[done], top1[done], latency_ms[done])
+                records_lib.write(layout.unfinished_records, table)
+                fresh = []
+    return top1, hits
 
 
-def _judge(context: context_lib.Context, choices: np.ndarray) -> Iterator[tuple[int, float]]:
-    """(row of `choices`, validation top-1), here or on Ray, in any order."""
+def _judge(context: context_lib.Context, choices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(row of `choices`, which validation images are right: bool [images]), here or on Ray, in any order."""
     ray, resources = context.config.ray, context.resources
     if ray.address:
-        return fanout.accuracies(context.config, resources.supernet_path, choices, ray.address, ray.workers)
-    judged = resources.subnets.accuracies(choices, resources.validation)
-    return ((place, top1) for place, (top1, _) in enumerate(judged))
+        return fanout.hits(context.config, resources.supernet_path, choices, ray.address, ray.workers)
+    judged = resources.subnets.hits(choices, resources.validation)
+    return ((place, right) for place, (right, _) in enumerate(judged))
+
+
+def _write_image_means(context: context_lib.Context, choices: np.ndarray, hits: hits_lib.Hits) -> None:
+    """What later measurements are paired with, so that all standard errors are relative to the same mean."""
+    _, packed = hits.of(choices)
+    if len(packed) > 1:
+        with files.replacing(context.layout.record_images) as beside:
+            np.savez(beside, mean=noise.image_means(packed, hits.images))
+
+
+def _standard_errors(context: context_lib.Context, choices: np.ndarray, hits: hits_lib.Hits) -> np.ndarray:
+    """Standard error of each top-1 relative to the mean of the records, ``[n]``; NaN where it cannot be told.
+
+    That is where the images that an architecture, or any of the records, gets right are not known: an earlier version
+    did not keep them.
+    """
+    found, path = np.full(len(choices), np.nan), context.layout.record_images
+    if path.exists():
+        places, packed = hits.of(choices)
+        found[places] = noise.standard_errors(packed, hits.images, files.read_npz(path)["mean"])
+    return found
 
 
 def latencies_ms(context: context_lib.Context, choices: np.ndarray) -> np.ndarray:
@@ -122,6 +162,10 @@ def measure(context: context_lib.Context, choices: np.ndarray) -> records_lib.Re
         raise errors.UserError(
             "records without a supernet: expected `eval.measure_command` to measure with, found none"
         )
-    judged = context.resources.subnets.accuracies(choices, context.resources.validation)
-    top1 = [top1 for top1, _ in tqdm(judged, total=len(choices), desc="round", unit="network")]
-    return records_lib.Records(config.space, choices, np.array(top1), latencies_ms(context, choices))
+    judged = context.resources.subnets.hits(choices, context.resources.validation)
+    top1, hits = np.empty(len(choices)), hits_lib.Hits(0, {})
+    for place, (right, _) in enumerate(tqdm(judged, total=len(choices), desc="round", unit="network")):
+        hits.add(choices[place], right)
+        top1[place] = right.mean()
+    latency_ms, top1_se = latencies_ms(context, choices), _standard_errors(context, choices, hits)
+    return records_lib.Records(config.space, choices, top1, latency_ms, top1_se)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pnag_tf
 from pnag_tf import figures
 from pnag_tf.latency import table as latency_table
-from pnag_tf.run import folder, pictures
+from pnag_tf.run import folder, pictures, signal
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen, pages
@@ -136,6 +136,8 @@ def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
         facts.append(("resolution", f"{backbone['resolution']} px, {backbone['classes']} classes"))
     facts.append(("width multiplier", f"{backbone['width_multiplier']:g}"))
     facts.append(("architectures in the space", f"{space.size:.3g}"))
+    if (found := signal.of_run(layout)) is not None:
+        facts.append(("signal in the records' top-1", f"{100 * found.share:.0f} % of the variance"))
     facts.append(("seed", str(settings["seed"])))
     return facts
 
@@ -155,6 +157,9 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Proposed
     count = len(files.rows_left(layout.records))
     if 0 < count < FEW_RECORDS:
         yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
+    found = signal.of_run(layout)
+    if found is not None and (problem := signal.warning(found)):
+        yield f"{problem[0].upper()}{problem[1:]}."
     table = layout.latency_table
     if table.exists():
         check = [latency_table.TimedNetwork(**net) for net in files.read_json(table)["check"]]

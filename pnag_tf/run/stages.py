@@ -83,7 +83,8 @@ ROAD = (
         "records",
         ("supernet", "latency_table"),
         "records.csv",
-        "random architectures: validation top-1 with recalibrated batch norm, latency by the table or measured",
+        "random architectures: validation top-1 with recalibrated batch norm and its standard error, latency by the "
+        "table or measured",
         measure.records,
         made=lambda at, _: [at.records],
         begun=lambda at: [at.unfinished_records],
@@ -131,8 +132,9 @@ ROAD = (
         "eval",
         ("predictors", "rounds", "generator"),
         "finetune/, eval/, deploy/",
-        "proposals for each budget; the best few are exported and timed, validation accuracy chooses among those that "
-        "keep the budget; what is chosen is trained alone (`finetune.epochs`) and deployed, test images are read once",
+        "proposals for each budget; the best few are exported and timed; validation accuracy and prediction, weighed "
+        "by their errors, choose among those that keep the budget; what is chosen is trained alone "
+        "(`finetune.epochs`) and deployed, test images are read once",
         evaluate.evaluate,
         made=lambda at, _: at.tables.glob("*.csv"),
         begun=lambda at: at.deployed.glob("*"),

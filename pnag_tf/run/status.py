@@ -6,7 +6,7 @@ import json
 import pathlib
 import time
 
-from pnag_tf.run import folder, stages
+from pnag_tf.run import folder, signal, stages
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import reinforce
 from pnag_tf.util import files
@@ -40,6 +40,11 @@ def look(root: pathlib.Path) -> list[dict[str, str]]:
             }
         )
     return rows
+
+
+def notes(root: pathlib.Path) -> list[str]:
+    """What to say under the table of the stages, a sentence each: how much of the records' differences is signal."""
+    return signal.notes(layout_lib.Layout(root))
 
 
 def _state(layout: layout_lib.Layout, stage: stages.Stage, settings: dict) -> tuple[str, list[pathlib.Path]]:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnag_tf import config as config_lib
-from pnag_tf.search import ensemble, regression
+from pnag_tf.search import ensemble, noise, regression
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import scalars
@@ -78,7 +78,7 @@ def fit(
     if settings.model == "mlp":
         linear = np.concatenate([[training.top1.mean()], np.zeros(one_hot.shape[1])])
     elif settings.model == "blend":
-        linear = regression.ridge(one_hot, training.top1)
+        linear = regression.ridge(one_hot, training.top1, noise.weights(training.top1, training.top1_se))
     else:
         raise ValueError(f"predictors model '{settings.model}'; choose from mlp, blend")
     residual = training.top1 - linear[0] - one_hot @ linear[1:]

@@ -209,15 +209,17 @@ def correct(predictors: Predictors, records: records_lib.Records) -> Predictors:
     """Predictors for records that have grown since they were trained: new ones tell where they err.
 
     Latency is fitted anew. Accuracy gets a Gaussian process on each member's errors on the new records, all with one
-    kernel: the members become samples of the posterior, as far as they were samples of the prior (Wilson et al. 2020,
-    arXiv:2002.09309, pathwise conditioning). No network is trained, so that this takes seconds.
+    kernel, and with the noise of these records where they know it: the members become samples of the posterior, as far
+    as they were samples of the prior (Wilson et al. 2020, arXiv:2002.09309, pathwise conditioning). No network is
+    trained, so that this takes seconds.
     """
     new = records[predictors.report["records"] :]
     if not len(new):
         return predictors
     space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
     one_hot = space.one_hot(new.choices)
-    process = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy())
+    se = new.top1_se if np.isfinite(new.top1_se).all() and new.top1_se.any() else None
+    process = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy(), se)
     latency = _with_ridge(predictors._latency, records)
     accuracy = dataclasses.replace(accuracy, errors=process)
     return Predictors(space, predictors.settings, latency, accuracy, predictors.report)

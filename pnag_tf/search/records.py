@@ -14,6 +14,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files
 
 COLUMNS = ("arch", "top1", "latency_ms")
+SE = "top1_se"  # a column that may be missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,20 +26,25 @@ class Records:
       choices: int32 ``[n, tokens]``.
       top1: validation accuracy as a fraction, float64 ``[n]``.
       latency_ms: float64 ``[n]``.
+      top1_se: standard error of `top1` relative to the mean of all records, float64 ``[n]``; NaN where it is unknown,
+        as it is for all where not given. See `noise.standard_errors`.
     """
 
     space: space_lib.SearchSpace
     choices: np.ndarray
     top1: np.ndarray
     latency_ms: np.ndarray
+    top1_se: np.ndarray | None = None
+
+    def __post_init__(self):
+        if self.top1_se is None:
+            object.__setattr__(self, "top1_se", np.full(len(self.choices), np.nan))
 
     def __len__(self) -> int:
         return len(self.choices)
 
     def __getitem__(self, rows) -> Records:
-        return dataclasses.replace(
-            self, choices=self.choices[rows], top1=self.top1[rows], latency_ms=self.latency_ms[rows]
-        )
+        return Records(self.space, self.choices[rows], self.top1[rows], self.latency_ms[rows], self.top1_se[rows])
 
     def lacks(self, choices: np.ndarray) -> np.ndarray:
         """Which of the choices ``[n, tokens]`` are not in the table: bool ``[n]``."""
@@ -53,6 +59,7 @@ class Records:
             np.concatenate([self.choices, other.choices]),
             np.concatenate([self.top1, other.top1]),
             np.concatenate([self.latency_ms, other.latency_ms]),
+            np.concatenate([self.top1_se, other.top1_se]),
         )
 
     def split(self, rng: np.random.Generator, held_out: float) -> tuple[Records, Records]:
@@ -66,8 +73,8 @@ def read(path: str | os.PathLike, space: space_lib.SearchSpace, device: str = "m
     """Reads a records file.
 
     Args:
-      path: our CSV, columns ``arch,top1,latency_ms`` (more may follow), or the public PNAG file: a JSON list of
-        ``{"arch": str, "w1.2": {"top1_acc": fraction, "<device>_latency": seconds, ...}}``.
+      path: our CSV, columns ``arch,top1,latency_ms``, where known ``top1_se`` (more may follow), or the public PNAG
+        file: a JSON list of ``{"arch": str, "w1.2": {"top1_acc": fraction, "<device>_latency": seconds, ...}}``.
       space: the space that every architecture must lie in.
       device: whose latency is taken from the JSON file: mobile, cpu or gpu. Seconds become ms here and nowhere else.
 
@@ -85,12 +92,13 @@ def read(path: str | os.PathLike, space: space_lib.SearchSpace, device: str = "m
     return from_rows(rows, space, str(path))
 
 
-def from_rows(rows: list[tuple[str, str, str]], space: space_lib.SearchSpace, source: str) -> Records:
-    """Records of (arch, top1, latency_ms) rows; `source` names their origin in errors."""
-    columns = ([], [], [])
+def from_rows(rows: list[tuple], space: space_lib.SearchSpace, source: str) -> Records:
+    """Records of (arch, top1, latency_ms, top1_se or "") rows; `source` names their origin in errors."""
+    columns = ([], [], [], [])
     for number, row in enumerate(rows, 1):
         try:
             arch, top1, latency_ms = space_lib.Architecture.parse(row[0]), float(row[1]), float(row[2])
+            top1_se = float(row[3]) if row[3] else np.nan
             space.check(arch)
         except (TypeError, ValueError) as error:
             raise errors.UserError(f"{source}, record {number}: {error}") from None
@@ -98,22 +106,24 @@ def from_rows(rows: list[tuple[str, str, str]], space: space_lib.SearchSpace, so
             raise errors.UserError(
                 f"{source}, record {number}: expected top1 as a fraction and latency_ms > 0, found {row[1]}, {row[2]}"
             )
-        for column, value in zip(columns, (arch, top1, latency_ms), strict=True):
+        if row[3] and not 0 <= top1_se <= 1:
+            raise errors.UserError(f"{source}, record {number}: expected {SE} as a fraction, found {row[3]}")
+        for column, value in zip(columns, (arch, top1, latency_ms, top1_se), strict=True):
             column.append(value)
-    return Records(space, space.encode(columns[0]), np.array(columns[1]), np.array(columns[2]))
+    return Records(space, space.encode(columns[0]), *map(np.array, columns[1:]))
 
 
-def csv_rows(text: str, source: str) -> list[tuple[str, str, str]]:
-    """(arch, top1, latency_ms) rows of a CSV's text, for `from_rows`; `source` names its origin in errors."""
+def csv_rows(text: str, source: str) -> list[tuple[str, str, str, str]]:
+    """Rows of a CSV's text, for `from_rows`; `source` names its origin in errors."""
     reader = csv.DictReader(text.splitlines())
     missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
     if missing:
         found = ",".join(reader.fieldnames or ("nothing",))
         raise errors.UserError(f"{source}: expected a CSV with columns {','.join(COLUMNS)}, found {found[:200]}")
-    return [tuple(row[column] for column in COLUMNS) for row in reader]
+    return [(*(row[column] for column in COLUMNS), row.get(SE) or "") for row in reader]
 
 
-def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, float, float]]:
+def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, float, float, str]]:
     try:
         table = json.loads(text)
     except json.JSONDecodeError as error:
@@ -123,7 +133,7 @@ def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, fl
         try:
             # One width multiplier per entry, its name the key: "w1.0" or "w1.2".
             values = next(value for key, value in entry.items() if key.startswith("w"))
-            rows.append((entry["arch"], values["top1_acc"], 1000.0 * values[f"{device}_latency"]))
+            rows.append((entry["arch"], values["top1_acc"], 1000.0 * values[f"{device}_latency"], ""))
         except (AttributeError, KeyError, StopIteration, TypeError) as error:
             raise errors.UserError(
                 f"{path}, record {number}: expected arch, top1_acc and {device}_latency, found none ({error})"
@@ -132,11 +142,12 @@ def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, fl
 
 
 def write(path: str | os.PathLike, records: Records) -> None:
-    """Writes the CSV form, atomically."""
+    """Writes the CSV form, atomically; without ``top1_se`` where that is unknown for all."""
     rows = (
         {"arch": str(arch), "top1": f"{top1:.6f}", "latency_ms": f"{latency_ms:.6g}"}
-        for arch, top1, latency_ms in zip(
-            records.space.decode(records.choices), records.top1, records.latency_ms, strict=True
+        | ({SE: f"{top1_se:.6f}"} if np.isfinite(top1_se) else {})
+        for arch, top1, latency_ms, top1_se in zip(
+            records.space.decode(records.choices), records.top1, records.latency_ms, records.top1_se, strict=True
         )
     )
-    files.write_csv(path, rows, COLUMNS)
+    files.write_csv(path, rows, (*COLUMNS, SE) if np.isfinite(records.top1_se).any() else COLUMNS)

@@ -13,20 +13,24 @@ KERNEL_SCALES = (0.5, 1.0, 2.0, 4.0, 8.0)  # in units of one over the mean squar
 KERNEL_NOISES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # variances, in units of the process's own
 
 
-def ridge(inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def ridge(inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Ridge regression whose penalty minimises the generalised cross-validation error.
 
     Args:
       inputs: ``[n, f]``.
       targets: ``[n]``.
+      weights: of the squared errors, ``[n]`` with mean 1; all 1 where not given.
 
     Returns:
       float64 ``[1 + f]``: intercept (not penalised), then coefficients.
     """
-    mean, center = targets.mean(), inputs.mean(0)
-    left, scales, right = np.linalg.svd((inputs - center).astype(np.float64), full_matrices=False)
-    projected = left.T @ (targets - mean)
-    outside = max(np.sum((targets - mean) ** 2) - np.sum(projected**2), 0.0)  # what no coefficients can explain
+    weights = np.ones(len(targets)) if weights is None else weights
+    root = np.sqrt(weights)
+    mean, center = np.average(targets, weights=weights), np.average(inputs, axis=0, weights=weights)
+    centered, left_over = root[:, None] * (inputs - center), root * (targets - mean)
+    left, scales, right = np.linalg.svd(centered.astype(np.float64), full_matrices=False)
+    projected = left.T @ left_over
+    outside = max(np.sum(left_over**2) - np.sum(projected**2), 0.0)  # what no coefficients can explain
     errors = []
     for penalty in PENALTIES:
         shrink = scales**2 / (scales**2 + penalty)
@@ -105,27 +109,33 @@ class GaussianProcess:
         return tf.constant(self.mean, tf.float32) + tf.matmul(kernel, tf.constant(self.weights, tf.float32))
 
 
-def gaussian_process(inputs: np.ndarray, targets: np.ndarray) -> GaussianProcess:
+def gaussian_process(inputs: np.ndarray, targets: np.ndarray, se: np.ndarray | None = None) -> GaussianProcess:
     """Squared exponential kernel; length scale and noise maximise the likelihood of the functions' mean.
 
     Args:
       inputs: ``[n, f]``, such as `SearchSpace.one_hot`, where a squared distance counts what differs.
       targets: m functions' values, ``[n, m]``.
+      se: standard errors of the targets, ``[n]``, not all 0, where they are known. The variance of the noise is then
+        in proportion to their squares, and on the average no less.
     """
     mean = targets.mean(0)
-    centered = targets - mean
     inputs = inputs.astype(np.float64)
     squares = np.sum(inputs**2, 1)
     distances = np.maximum(squares[:, None] + squares - 2 * inputs @ inputs.T, 0)
     usual = max(float(distances.mean()), 1e-12)
+    least = 0.0 if se is None else np.mean(se**2)
+    # Divided by its root, noise is the same everywhere; a hundredth keeps a value from being met exactly.
+    root = np.ones(len(inputs)) if se is None else np.sqrt(np.maximum(se**2 / least, 0.01))
+    centered, between = (targets - mean) / root[:, None], np.outer(root, root)
     best = (-np.inf, 0.0, centered)
     for scale in KERNEL_SCALES:
-        values, vectors = np.linalg.eigh(np.exp(-scale / usual * distances))
+        values, vectors = np.linalg.eigh(np.exp(-scale / usual * distances) / between)
         projected = vectors.T @ centered
         for noise in KERNEL_NOISES:
             spectrum = np.maximum(values, 0) + noise
-            variance = max(np.mean(projected.mean(1) ** 2 / spectrum), 1e-30)
-            likelihood = -0.5 * (len(values) * np.log(variance) + np.log(spectrum).sum())
+            explained = np.mean(projected.mean(1) ** 2 / spectrum)
+            variance = max(explained, least / noise, 1e-30)
+            likelihood = -0.5 * (len(values) * (np.log(variance) + explained / variance) + np.log(spectrum).sum())
             if likelihood > best[0]:
-                best = (likelihood, scale / usual, vectors @ (projected / spectrum[:, None]))
+                best = (likelihood, scale / usual, vectors @ (projected / spectrum[:, None]) / root[:, None])
     return GaussianProcess(inputs, mean, best[2], best[1])

@@ -1,4 +1,4 @@
-"""Accuracies of many subnets on many processes or machines, with Ray.
+"""Which images many subnets get right, on many processes or machines, with Ray.
 
 Each actor loads the supernet once and has few architectures at a time, which share a pass over the images. One that
 dies is replaced, and only the architectures that it had are given out again; each result comes back once.
@@ -22,14 +22,14 @@ REACH_S = 10.0  # for how long to wait for a cluster
 DEATHS = 3  # of actors in a row, with no result in between, after which it is no accident
 
 
-def accuracies(
+def hits(
     config: config_lib.Config,
     supernet_path: str | os.PathLike,
     choices: np.ndarray,
     address: str,
     workers: int = 0,
-) -> Iterator[tuple[int, float]]:
-    """Yields (row of `choices`, validation top-1) as they come, each row once.
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields (row of `choices`, which validation images are right: bool [images]) as they come, each row once.
 
     Args:
       config: data, and how subnets are measured; the images lie under the same path on all machines.
@@ -53,7 +53,7 @@ def accuracies(
         ray.shutdown()
 
 
-def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[tuple[int, float]]:
+def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:
     share = max(1, min(subnet.SHARED_PASS, len(choices) // max(count, 1)))
     waiting = [range(start, min(start + share, len(choices))) for start in range(0, len(choices), share)][::-1]
     running = {}  # reference of a result -> (actor, rows)
@@ -61,7 +61,7 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
     def send(actor):
         if waiting:
             rows = waiting.pop()
-            running[actor.top1.remote(choices[rows.start : rows.stop])] = (actor, rows)
+            running[actor.hits.remote(choices[rows.start : rows.stop])] = (actor, rows)
 
     for _ in range(count):
         send(make())
@@ -70,7 +70,7 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
         (done,), _ = ray.wait(list(running), num_returns=1)
         actor, rows = running.pop(done)
         try:
-            top1 = ray.get(done)
+            found = ray.get(done)
         except ray.exceptions.RayActorError as error:
             deaths += 1
             if deaths == DEATHS:
@@ -86,7 +86,7 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
             raise
         deaths = 0
         send(actor)  # before the result is used: the actor does not wait for that
-        yield from zip(rows, top1, strict=True)
+        yield from zip(rows, found, strict=True)
 
 
 class Judge:
@@ -97,9 +97,9 @@ class Judge:
         self._subnets = subnet.Subnets(ofa.load(supernet_path), shrinking.calibration_batches(config, splits))
         self._validation = shrinking.validation_batches(config, splits, config.measure.validation_images)
 
-    def top1(self, choices: np.ndarray) -> list[float]:
-        """Validation top-1 of each architecture, fractions: choices int32 [n, tokens]."""
-        return [top1 for top1, _ in self._subnets.accuracies(choices, self._validation)]
+    def hits(self, choices: np.ndarray) -> list[np.ndarray]:
+        """Which validation images each architecture gets right, bool [images]: choices int32 [n, tokens]."""
+        return [first for first, _ in self._subnets.hits(choices, self._validation)]
 
 
 def _library():

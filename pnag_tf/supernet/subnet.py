@@ -68,7 +68,15 @@ class Subnets:
     def accuracies(
         self, choices: Sequence[np.ndarray], batches: Iterable, statistics: Sequence[np.ndarray] | None = None
     ) -> Iterator[tuple[float, float]]:
-        """Yields top-1 and top-5 of each subnet in turn; SHARED_PASS of them share a pass over the images.
+        """Yields top-1 and top-5 of each subnet in turn; the arguments are those of `hits`."""
+        return (tuple(each.mean(1).tolist()) for each in self.hits(choices, batches, statistics))
+
+    def hits(
+        self, choices: Sequence[np.ndarray], batches: Iterable, statistics: Sequence[np.ndarray] | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yields for each subnet whether an image's label is the first, and among the first five: bool [2, images].
+
+        SHARED_PASS of them share a pass over the images.
 
         Args:
           choices: int32 [n, tokens].
@@ -78,13 +86,11 @@ class Subnets:
         for start in range(0, len(choices), SHARED_PASS):
             rows = [tf.constant(row, tf.int32) for row in choices[start : start + SHARED_PASS]]
             known = self._statistics(rows) if statistics is None else statistics[start : start + SHARED_PASS]
-            known = [tf.constant(each) for each in known]
-            totals, count = [0] * len(rows), 0
+            known, found = [tf.constant(each) for each in known], [[] for _ in rows]
             for images, labels in batches:
                 for place, (row, each) in enumerate(zip(rows, known, strict=True)):
-                    totals[place] = totals[place] + self._hits(images, labels, row, each)
-                count += len(labels)
-            yield from (tuple((np.asarray(total) / count).tolist()) for total in totals)
+                    found[place].append(self._hits(images, labels, row, each))
+            yield from (np.concatenate(each, 1) for each in found)
 
     def extract(self, choices: np.ndarray) -> keras.Model:
         """The subnet as a plain Keras model with recalibrated batch norm."""
@@ -96,15 +102,19 @@ class Subnets:
         return tf.stack([mean, variance + tf.square(mean)])
 
     def _hits(self, images, labels, choices, statistics):
-        """Number of images whose label is the first, and among the first five: int32 [2]."""
+        """`hits` of one batch by one subnet: bool [2, b]."""
         logits, _ = self.net.forward(images, choices, statistics)
-        return hits(logits, labels)
+        return right(logits, labels)
+
+
+def right(logits, labels):
+    """Whether the label is the first, and among the first five, of logits [b, classes]: bool [2, b]."""
+    return tf.stack([tf.math.in_top_k(labels, logits, k) for k in (1, min(5, logits.shape[-1]))])
 
 
 def hits(logits, labels):
     """Number of images whose label is the first, and among the first five, of logits [b, classes]: int32 [2]."""
-    among = [tf.math.in_top_k(labels, logits, k) for k in (1, min(5, logits.shape[-1]))]
-    return tf.reduce_sum(tf.cast(tf.stack(among), tf.int32), 1)
+    return tf.reduce_sum(tf.cast(right(logits, labels), tf.int32), 1)
 
 
 def extract(

@@ -83,7 +83,7 @@ def chosen(space, monkeypatch):
     fake = types.SimpleNamespace(
         net=types.SimpleNamespace(space=space),
         statistics=lambda row: None,
-        accuracies=lambda rows, batches, statistics: [(0.5 + 0.1 * real_ms[row.tobytes()], 1.0) for row in rows],
+        hits=lambda rows, batches, statistics: [_right(0.5 + 0.1 * real_ms[row.tobytes()]) for row in rows],
     )
 
     def test(batch_size):
@@ -94,14 +94,44 @@ def chosen(space, monkeypatch):
     def choose(budgets_ms, known):
         proposals = [candidates.Candidates(ms, choices, np.array([0.5, 0.6]), np.ones(2)) for ms in budgets_ms]
         settings = config.Config("tiny", space=space)
-        return [each.exported for each in deploy.choose(settings, fake, splits, DEVICE, proposals, known)]
+        prediction = deploy.Prediction(lambda rows: np.full(len(rows), 0.5), 0.1)
+        return [each.exported for each in deploy.choose(settings, fake, splits, DEVICE, proposals, known, prediction)]
 
     return choose
+
+
+def _right(top1):
+    """Of 100 images the first are right, by top-1 and by top-5."""
+    return np.stack([np.arange(100) < round(100 * top1)] * 2)
 
 
 def test_a_budget_is_held_to_the_latency_at_the_tables_speed_and_no_test_image_is_read(chosen):
     assert chosen([1.0, 2.0], REFERENCE) == [b"1.0", b"2.0"]
     assert chosen([2.0, 4.0], None) == [b"1.0", b"2.0"]
+
+
+def test_a_finalist_that_is_better_by_luck_gives_way_to_the_prediction():
+    """The second gets two images more of 100, one by one other ones; the first is predicted 3 points better."""
+    finalists = [_finalist(1.0), _finalist(2.0)]
+    right = np.zeros((2, 100), bool)
+    right[0, :70], right[1, 20:92] = True, True
+    for error, best in ((0.001, 0), (1.0, 1)):
+        deploy.expect(finalists, right, deploy.Prediction(lambda rows: np.array([0.80, 0.77]), error))
+        assert [each.top1 for each in finalists] == [0.70, 0.72]
+        assert np.argmax([each.expected_top1 for each in finalists]) == best
+        assert sum(each.expected_top1 for each in finalists) == pytest.approx(1.42)
+
+
+def test_a_note_says_why_a_budget_gets_the_network_of_a_smaller_one():
+    def row(budget_ms, arch, latency_ms):
+        return {"method": "pnag", "budget_ms": budget_ms, "arch": arch, "latency_ms": latency_ms, "found_by": "pnag"}
+
+    rows = [row("0.54", "a", "0.3"), row("0.3", "a", "0.3"), row("1", "b", "0.9")]
+    better = "no network within the budget has a higher expected accuracy than the 0.3 ms one"
+    assert evaluate.notes(rows) == [f"note: 0.54 ms: {better}"]
+    assert evaluate.notes(rows[1:]) == []
+    assert evaluate.notes([row("0.1", "a", "0.3"), row("0.2", "a", "0.3")]) == []  # both are missed
+    assert evaluate.notes([{"network": "a", "latency_ms": "1"}]) == []
 
 
 def test_budgets_keep_the_digits_that_tell_them_apart():

@@ -49,7 +49,8 @@ def chosen(space, subnets):
         statistics = subnets.statistics(choices)
         tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
         latency = Latency(1.0, 1.0, 1.0, 1, "test")
-        finalists.append(deploy.Finalist(found, 0, statistics, 0.5, tflite, latency, (0.25, 0.5)))
+        finalist = deploy.Finalist(found, 0, statistics, top1=0.5, exported=tflite, latency=latency)
+        finalists.append(dataclasses.replace(finalist, test=(0.25, 0.5), expected_top1=0.5))
     return [finalists[0], finalists[0], finalists[1]]
 
 
@@ -120,6 +121,7 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
         (learn, "read_predictors", None),
         (learn, "read_generator", None),
         (evaluate, "_propose", found),
+        (evaluate, "_prediction", None),
         (evaluate, "_write_samples", None),
         (evaluate, "_finder", "pnag"),
     ):

@@ -103,6 +103,17 @@ def test_warnings_name_what_is_wrong(page):
     assert page.count("missed: ") == 1
 
 
+def test_the_share_of_the_signal_is_a_fact_and_too_little_of_it_a_warning(workdir, tmp_path):
+    run = shutil.copytree(workdir, tmp_path / "run")
+    rows = files.read_csv(run / "records.csv", ("arch", "latency_ms"))
+    for se, share, warned in ((0.005, "75 %", 0), (0.02, "0 %", 1)):
+        noisy = [row | {"top1": 0.7 + 0.02 * (n % 2), "top1_se": se} for n, row in enumerate(rows[:2])]
+        files.write_csv(run / "records.csv", noisy, noisy[0])
+        text = report.write(layout.Layout(run)).read_text()
+        assert f"<dd>{share} of the variance</dd>" in text
+        assert text.count("top-1 differ by no more than their noise") == warned
+
+
 def test_published_numbers_are_marked_in_the_comparison(page):
     row = re.search(r"<td>fbnet-c</td>.*?</tr>", page, re.DOTALL)[0]
     assert '<td class="published">74.90 %</td>' in row and "<td>2.5</td>" in row

@@ -64,6 +64,30 @@ def test_a_run_on_records_needs_no_images(run):
     assert list(_states(run)) == ["records", "predictors", "evaluator", "generator", "eval"]
 
 
+def _records(run, top1, top1_se):
+    rows = [
+        {"arch": "a", "top1": value, "latency_ms": 1, "top1_se": se} for value, se in zip(top1, top1_se, strict=True)
+    ]
+    files.write_csv(run / "records.csv", rows, rows[0])
+
+
+def test_the_share_of_the_signal_is_told_and_too_little_of_it_warned_of(run):
+    assert status.notes(run) == []
+    _records(run, [0.70, 0.72, 0.5], [0.006, 0.008, ""])  # the last one's noise is not known
+    (told,) = status.notes(run)
+    numbers = "standard deviation 1.00 points, standard error 0.71 points"
+    assert told == f"50 % of the variance of the records' top-1 is signal ({numbers})"
+    _records(run, [0.70, 0.72], [0.011, 0.011])
+    (warned,) = status.notes(run)
+    numbers = "standard deviation 1.00 points, standard error 1.10 points"
+    assert warned == (
+        f"warning: the records' top-1 differ by no more than their noise ({numbers}): use more validation images "
+        "(measure.validation_images) or train the supernet longer"
+    )
+    _records(run, [0.70, 0.72], ["", ""])
+    assert status.notes(run) == []
+
+
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(errors.UserError, match="expected the folder of a run, found no config.json"):
         status.look(tmp_path)

@@ -115,6 +115,47 @@ def test_a_network_each_as_in_the_paper(space, table, truth, tmp_path):
             np.testing.assert_array_equal(first, second)
 
 
+def test_a_process_that_knows_the_noise_errs_less():
+    """Half of the values are ten times noisier than the others."""
+    rng = np.random.default_rng(0)
+    inputs = rng.uniform(-1, 1, (200, 2))
+    truth = np.sin(2 * inputs.sum(1, keepdims=True))
+    se = np.where(np.arange(200) % 2, 0.05, 0.5)
+    noisy = truth + se[:, None] * rng.normal(size=(200, 1))
+    errors = []
+    for known in (None, se):
+        process = regression.gaussian_process(inputs, noisy, known).graph
+        errors.append(np.sqrt(np.mean((np.array(process(inputs.astype(np.float32))) - truth) ** 2)))
+    assert errors[1] < 0.7 * errors[0]
+
+
+def test_a_process_takes_no_less_noise_than_is_known():
+    rng = np.random.default_rng(0)
+    inputs, noise = rng.uniform(-1, 1, (40, 2)), rng.normal(size=(40, 1))
+    process = regression.gaussian_process(inputs, noise, np.full(40, 1.0)).graph
+    assert np.std(process(inputs.astype(np.float32))) < 0.5
+
+
+def test_a_ridge_regression_weighs_its_records():
+    rng = np.random.default_rng(0)
+    inputs, weights = rng.normal(size=(60, 3)), np.where(np.arange(60) < 40, 1.5, 1e-9)
+    targets = inputs @ [1, -1, 0.5] + 10 * (np.arange(60) >= 40)
+    np.testing.assert_allclose(regression.ridge(inputs, targets, weights), [0, 1, -1, 0.5], atol=1e-3)
+
+
+def test_records_that_know_to_be_noisy_weigh_less(space, table):
+    rng, settings = np.random.default_rng(0), dataclasses.replace(SETTINGS, epochs=1)
+    se = np.where(rng.random(len(table)) < 0.5, 0.1, 0.001)
+    noisy = dataclasses.replace(table, top1=table.top1 + se * rng.normal(size=len(table)))
+    unseen = space.one_hot(table.choices)
+    errors = []
+    for records_ in (noisy, dataclasses.replace(noisy, top1_se=se)):
+        training, held_out = records_.split(np.random.default_rng(0), 0.2)
+        linear = accuracy.fit(training, held_out, settings, 0).linear
+        errors.append(np.std(linear[0] + unseen @ linear[1:] - table.top1))
+    assert errors[1] < 0.7 * errors[0]
+
+
 def test_records_that_a_blend_is_fitted_to_do_not_judge_it(space, table):
     """Each half of the held-out records is predicted by shares that the other half gives."""
     training, held_out = table.split(np.random.default_rng(0), 0.2)

@@ -133,3 +133,5 @@ def test_architectures_share_passes_over_the_images_and_none_is_forgotten(subnet
     assert len(passes) == 2
     for place in (0, subnet.SHARED_PASS + 1):
         assert together[place] == subnets.accuracy(choices[place], Batches())
+        right = next(subnets.hits(choices[place][None], Batches()))
+        assert right.shape == (2, 48) and right.dtype == bool and tuple(right.mean(1)) == together[place]

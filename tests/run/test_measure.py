@@ -1,0 +1,114 @@
+"""Measuring the records, killed in between: every record knows its standard error, and none is measured twice."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from pnag_tf import presets
+from pnag_tf.run import context as context_lib
+from pnag_tf.run import hits, measure
+from pnag_tf.search import noise, records
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import files
+
+# A space so large that no architecture is drawn twice.
+SPACE = space_lib.SearchSpace(units=2, depths=(2, 3), kernels=(3, 5, 7), ratios=(3, 4, 6))
+CONFIG = dataclasses.replace(presets.preset("tiny"), space=SPACE)
+IMAGES = 101
+
+
+class Killed(Exception):
+    pass
+
+
+def _right(choices):
+    """Which images an architecture gets right; the more so the more its tokens sum to."""
+    rng = np.random.default_rng(int(choices.sum()))
+    return rng.random(IMAGES) + np.linspace(-0.3, 0.3, IMAGES) < 0.3 + 0.03 * choices.sum()
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """(context, asked): the architectures asked for, which are answered until there are as many as `asked.until`."""
+    asked = types.SimpleNamespace(rows=[], until=None)
+
+    def judge(choices, batches):
+        for row in choices:
+            if asked.until is not None and len(asked.rows) >= asked.until:
+                raise Killed
+            asked.rows.append(row.tobytes())
+            yield np.stack([_right(row)] * 2)
+
+    resources = types.SimpleNamespace(subnets=types.SimpleNamespace(hits=judge), validation=None)
+    monkeypatch.setattr(measure, "latencies_ms", lambda context, choices: np.ones(len(choices)))
+    context = context_lib.make(CONFIG, tmp_path)
+    return dataclasses.replace(context, resources=resources), asked
+
+
+def _expected(choices):
+    right = np.array([_right(row) for row in choices])
+    packed = np.packbits(right, axis=1)
+    return right.mean(1), noise.standard_errors(packed, IMAGES, noise.image_means(packed, IMAGES))
+
+
+def test_a_killed_run_goes_on_and_every_record_knows_its_noise(run):
+    context, asked = run
+    for until in (25, 47):
+        asked.until = until
+        with pytest.raises(Killed):
+            measure.records(context)
+        assert context.layout.unfinished_records.exists() and not context.layout.records.exists()
+    asked.until = None
+    measure.records(context)
+    found = measure.read_records(context)
+    assert len(found) == CONFIG.measure.architectures
+    assert len(set(asked.rows)) == len(found) and len(asked.rows) == len(found) + 5 + 2  # since the last write
+    top1, top1_se = _expected(found.choices)
+    np.testing.assert_allclose(found.top1, top1, atol=1e-6)
+    np.testing.assert_allclose(found.top1_se, top1_se, atol=1e-6)
+    left = {path.name for path in context.layout.root.iterdir()}
+    assert left == {"records.csv", "record_images.npz", "seconds.json"}
+
+
+def test_rounds_are_paired_with_the_records(run):
+    context, _ = run
+    measure.records(context)
+    known = measure.read_records(context)
+    more = SPACE.sample(np.random.default_rng(7), 12)
+    found = measure.measure(context, more[known.lacks(more)])
+    mean = np.mean([_right(row) for row in known.choices], 0)
+    expected = [np.sqrt((_right(row) - mean).var(ddof=1) / IMAGES) for row in found.choices]
+    np.testing.assert_allclose(found.top1_se, expected)
+
+
+def test_what_an_earlier_version_left_unfinished_is_kept_without_standard_errors(run):
+    context, asked = run
+    choices = measure.draw(CONFIG)[:30]
+    records.write(context.layout.unfinished_records, records.Records(SPACE, choices, np.full(30, 0.5), np.ones(30)))
+    measure.records(context)
+    found = measure.read_records(context)
+    assert len(asked.rows) == CONFIG.measure.architectures - 30
+    assert np.isnan(found.top1_se[:30]).all() and np.isfinite(found.top1_se[30:]).all()
+    np.testing.assert_allclose(found.top1_se[30:], _expected(found.choices[30:])[1], atol=1e-6)
+
+
+def test_a_round_of_an_earlier_versions_run_has_no_standard_errors(run):
+    found = measure.measure(run[0], SPACE.sample(np.random.default_rng(7), 3))
+    assert np.isnan(found.top1_se).all() and (found.top1 > 0).all()
+
+
+def test_bits_of_any_number_of_images_come_back(tmp_path):
+    rng = np.random.default_rng(0)
+    choices, right = rng.integers(0, 3, (3, 4)).astype(np.int32), rng.random((3, 13)) < 0.5
+    known = hits.Hits(0, {})
+    for row, each in zip(choices, right, strict=True):
+        known.add(row, each)
+    hits.write(tmp_path / "kept" / "1.npz", choices[:2], known)
+    files.unfinished(tmp_path / "kept" / "1.npz").write_bytes(b"torn")
+    again = hits.read(tmp_path / "kept")
+    places, packed = again.of(choices)
+    assert again.images == 13 and places.tolist() == [0, 1]
+    assert (np.unpackbits(packed, axis=1, count=13) == right[:2]).all()
+    assert hits.read(tmp_path / "nothing").images == 0
