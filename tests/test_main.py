@@ -348,6 +348,7 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
         (f'budget_ms,arch\n30,"{ARCH}"\n', "has 5 units; this space has 2"),
         ('budget_ms,arch\nsoon,"SMALLEST"\n', "row 1: could not convert string to float"),
         ('budget_ms,arch\n-1,"SMALLEST"\n', "row 1: expected milliseconds in budget_ms, found '-1'"),
+        ('budget_ms,arch\n5,"SMALLEST"\n5.0,"SMALLEST"\n', "row 2: expected one architecture for each budget"),
     ],
 )
 def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supernet, image_folder, tmp_path, capsys):

@@ -20,7 +20,7 @@ from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.space import cost, network
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import shrinking, subnet
-from pnag_tf.util import files
+from pnag_tf.util import digits, files
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
 
@@ -109,7 +109,7 @@ def choose(
     chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
     for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
         if finalist.latency.at_table_ms > budget_ms:
-            budget = candidates_lib.budget_name(budget_ms)
+            budget = digits.shortest(budget_ms)
             logging.warning("budget %s ms is missed: %.4g ms", budget, finalist.latency.at_table_ms)
     return chosen
 

@@ -9,7 +9,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, learn, measure
 from pnag_tf.search import baselines, generator, predictor, proposals, rounds
 from pnag_tf.search import candidates as candidates_lib
-from pnag_tf.util import files
+from pnag_tf.util import digits, files
 
 PNAG = "pnag"
 BEST_RECORD = "best_record"  # no search: the best of the records that were measured before any round
@@ -57,8 +57,8 @@ def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
     """The networks of the run's method for the budgets asked for; None where it has not been run for them."""
     path = context.layout.table(context.config.method)
     rows = files.rows_left(path, ("budget_ms", "arch"))
-    asked = list(map(candidates_lib.budget_name, context.config.eval.budgets))
-    return rows if rows and (not asked or asked == [each["budget_ms"] for each in rows]) else None
+    asked = list(context.config.eval.budgets)
+    return rows if rows and (not asked or asked == [float(each["budget_ms"]) for each in rows]) else None
 
 
 ROW = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
@@ -68,7 +68,7 @@ def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Ca
     """What is known of a proposal before it is deployed, as columns."""
     return {
         "method": context.config.method,
-        "budget_ms": candidates_lib.budget_name(budget_ms),
+        "budget_ms": digits.shortest(budget_ms),
         "arch": str(context.config.space.decode(found.choices[place])[0]),
         "predicted_top1": f"{found.top1[place]:.4f}",
         "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
@@ -165,7 +165,7 @@ def _write_samples(
         return
     rows = [each for each in files.rows_left(path, SAMPLES) if each["method"] != config.method]
     for proposal in found:
-        choices, budget = proposal.choices, candidates_lib.budget_name(proposal.budget_ms)
+        choices, budget = proposal.choices, digits.shortest(proposal.budget_ms)
         if made is not None:
             choices = made.sample([proposal.budget_ms], config.eval.samples, config.seed + 1)[0][0]
         top1, _, latency_ms = predictors.predict(choices)

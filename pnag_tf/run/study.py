@@ -12,7 +12,6 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, learn, measure, pictures
 from pnag_tf.run import report as report_lib
 from pnag_tf.search import ablation as ablation_lib
-from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import files
 
 COMPARED = (evaluate.PNAG, "evo", "nas_mo", "ofa_mo", "random", evaluate.BEST_RECORD)
@@ -44,7 +43,7 @@ def _ablated(context: context_lib.Context, variant: ablation_lib.Variant) -> lis
     path, columns = context.layout.ablation / f"{variant.name}.csv", [*evaluate.ROW[1:]]
     columns += ["measured_top1", "measured_latency_ms"] if config.eval.measure_command else []
     rows = files.rows_left(path)
-    same = [row["budget_ms"] for row in rows] == list(map(candidates_lib.budget_name, budgets_ms))
+    same = [float(row["budget_ms"]) for row in rows] == list(budgets_ms)
     if same and set(columns) <= rows[0].keys():
         return rows
     print(f"ablation: {variant.name}", flush=True)

@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.util import digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,11 +31,6 @@ class Candidates:
         return len(self.choices)
 
 
-def budget_name(budget_ms: float) -> str:
-    """A budget as it stands in names of files and in tables: as few digits as tell it from every other number."""
-    return np.format_float_positional(budget_ms, trim="-")
-
-
 def rank(
     predictors: predictor_lib.Predictors, budget_ms: float, choices: np.ndarray, pessimism: float = 0.0
 ) -> Candidates:
@@ -46,7 +42,7 @@ def rank(
     found = within(predictors, [budget_ms], choices, pessimism)[0]
     if found.latency_ms[0] > limit_ms(predictors, budget_ms):
         fastest = found.latency_ms[0]
-        budget = budget_name(budget_ms)
+        budget = digits.shortest(budget_ms)
         logging.warning("budget %s ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget, fastest)
     return found
 

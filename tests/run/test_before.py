@@ -44,6 +44,13 @@ def test_the_folder_is_taken_over_and_every_stage_is_done(run):
     assert states == dict.fromkeys(road, "done")
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1, True), (1 + 1e-9, False)])
+def test_budgets_are_compared_as_numbers(factor, found, run, networks):
+    budgets = tuple(factor * float(row["budget_ms"]) for row in networks[0])
+    config = dataclasses.replace(run.config, eval=dataclasses.replace(run.config.eval, budgets=budgets))
+    assert evaluate.found_by(dataclasses.replace(run, config=config)) == (networks[0] if found else None)
+
+
 @pytest.mark.parametrize("stage", [stage.name for stage in stages.ROAD if stage.once and stage.name != "rounds"])
 def test_nothing_is_made_again(stage, run):
     before = {path: path.stat().st_mtime_ns for path in run.layout.root.rglob("*") if path.is_file()}
