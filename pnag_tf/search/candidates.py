@@ -30,6 +30,9 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.choices)
 
+    def __getitem__(self, rows) -> Candidates:
+        return Candidates(self.budget_ms, self.choices[rows], self.top1[rows], self.latency_ms[rows])
+
 
 def rank(
     predictors: predictor_lib.Predictors, budget_ms: float, choices: np.ndarray, pessimism: float = 0.0
@@ -59,7 +62,7 @@ def within(
         rows = order[latency_ms[order] <= limit_ms(predictors, budget_ms)]
         if not len(rows):
             rows = np.array([np.argmin(latency_ms)])
-        found.append(Candidates(float(budget_ms), choices[rows], top1[rows], latency_ms[rows]))
+        found.append(Candidates(float(budget_ms), choices, top1, latency_ms)[rows])
     return found
 
 
