@@ -196,6 +196,18 @@ def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
     assert f"data.data_dir is {photos} there and {tmp_path}/elsewhere here" in capsys.readouterr().err
 
 
+def test_eval_reads_the_records_once(records_file, tmp_path, monkeypatch):
+    """However many budgets and networks there are."""
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run")}
+    assert _run(**flags, stage="generator") == 0
+    read, paths = records.read, []
+    monkeypatch.setattr(records, "read", lambda path, *others: paths.append(path) or read(path, *others))
+    for method in ("best_record", "pnag"):
+        paths.clear()
+        assert _run(**flags, stage="eval", method=method) == 0
+        assert paths == [tmp_path / "run/records.csv"]
+
+
 def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
     flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run")}
     assert _run(**flags, budgets=["3"]) == 0

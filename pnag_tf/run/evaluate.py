@@ -7,7 +7,7 @@ import numpy as np
 from pnag_tf import tuning
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, learn, measure
-from pnag_tf.search import baselines, generator, predictor, proposals, rounds
+from pnag_tf.search import baselines, generator, predictor, proposals, records, rounds
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import digits, files
 
@@ -34,20 +34,20 @@ def evaluate(context: context_lib.Context) -> Tables:
     Returns:
       The networks; and their kinds where more than float32 was asked for.
     """
-    method, predictors = context.config.method, learn.read_predictors(context)
+    method, table, predictors = context.config.method, measure.read_records(context), learn.read_predictors(context)
     made = learn.read_generator(context) if method == PNAG else None
     with context.timed(f"eval/{method}"):
-        found = _propose(context, predictors, made)
+        found = _propose(context, table, predictors, made)
     _write_samples(context, found, predictors, made)
     own = {choices.tobytes() for proposal in found for choices in proposal.choices}
     if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
         # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-        found = rounds.confirm(found, measure.read_records(context))
+        found = rounds.confirm(found, table)
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         with context.timed(f"eval/{method}/deploy"):
             rows, kinds = _deploy(context, found)
-    rows = [each | {"found_by": _finder(context, each["arch"], own, predictors)} for each in rows]
+    rows = [each | {"found_by": _finder(context, each["arch"], own, table, predictors)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     tables = [(f"{method}: a network for each budget", rows)]
     return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
@@ -128,12 +128,15 @@ def _keep_kinds(context: context_lib.Context, kinds: list[dict], budgets: set[st
 
 
 def _propose(
-    context: context_lib.Context, predictors: predictor.Predictors, made: generator.Generator | None
+    context: context_lib.Context,
+    table: records.Records,
+    predictors: predictor.Predictors,
+    made: generator.Generator | None,
 ) -> list[candidates_lib.Candidates]:
     """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
-    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context)
+    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context.config, table)
     if config.method == BEST_RECORD:
-        drawn = measure.read_records(context)[: predictors.report["records"]]
+        drawn = table[: predictors.report["records"]]
         return rounds.from_records(drawn, budgets_ms, deploy.FINALISTS)
     if made is not None:
         return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
@@ -141,12 +144,14 @@ def _propose(
     return PEERS[config.method](config.space, predictors, budgets_ms, rng, config)
 
 
-def _finder(context: context_lib.Context, arch: str, own: set[bytes], predictors: predictor.Predictors) -> str:
+def _finder(
+    context: context_lib.Context, arch: str, own: set[bytes], table: records.Records, predictors: predictor.Predictors
+) -> str:
     """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
     (choices,) = context.config.space.encode([arch])
     if choices.tobytes() in own:
         return context.config.method
-    drawn = measure.read_records(context)[: predictors.report["records"]]
+    drawn = table[: predictors.report["records"]]
     return "rounds" if drawn.lacks(choices[None])[0] else "records"
 
 

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 
+from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import measure
 from pnag_tf.search import evaluator as evaluator_lib
@@ -96,7 +97,7 @@ def rounds(context: context_lib.Context) -> None:
     share = config.eval.measurements // config.eval.rounds
     for number in left:
         with context.timed("rounds"):
-            targets_ms = np.array(budgets_ms(context))
+            targets_ms = np.array(budgets_ms(config, table))
             chosen = rounds_lib.choose(made, known, table, targets_ms, share, config.seed + number)
             if len(chosen):
                 table = table.append(measure.measure(context, chosen))
@@ -109,13 +110,13 @@ def rounds(context: context_lib.Context) -> None:
         files.write_json(layout.rounds, {"done": number + 1})
 
 
-def budgets_ms(context: context_lib.Context) -> list[float]:
+def budgets_ms(config: config_lib.Config, table: records_lib.Records) -> list[float]:
     """The budgets asked for; five in equal ratios over the range of the records where none are.
 
     The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
     """
-    if context.config.eval.budgets:
-        return list(context.config.eval.budgets)
-    latency_ms = measure.read_records(context).latency_ms
+    if config.eval.budgets:
+        return list(config.eval.budgets)
+    latency_ms = table.latency_ms
     found = [float(f"{budget:.3g}") for budget in np.geomspace(1.5 * latency_ms.min(), 1.03 * latency_ms.max(), 5)]
     return list(dict.fromkeys(found))  # a narrow range has fewer
