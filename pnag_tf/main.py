@@ -22,7 +22,7 @@ from pnag_tf import config as config_lib
 from pnag_tf import overrides, presets, tuning
 from pnag_tf.api import entering
 from pnag_tf.latency import export
-from pnag_tf.run import context, evaluate, folder, learn, stages, status
+from pnag_tf.run import context, evaluate, folder, layout, learn, stages, status
 from pnag_tf.supernet import distribution
 
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
@@ -118,10 +118,11 @@ def main(argv: list[str]) -> int:
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
             raise errors.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
+        stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
+        stages.check_run(layout.Layout(workdir), stage)
         spread = distribution.make(FLAGS.strategy)
         run = entering.enter(_config(), workdir, FLAGS.records, FLAGS.supernet, FLAGS.force, spread)
         _announce_rounds(run)
-        stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         for title, rows in stages.run(run, stage):
             print(f"\n{title}")
             _print_table(rows)

@@ -156,6 +156,8 @@ def test_a_run_is_made_of_settings_without_looking_at_anything(tmp_path):
         run.status()
     with pytest.raises(pnag.errors.UserError, match="expected a stage, one of supernet, .*, found 'sing'"):
         run.make("sing")
+    with pytest.raises(pnag.errors.UserError, match="expected the folder of a run"):
+        run.make("figures")
     with pytest.raises(pnag.errors.UserError, match="nowhere"):
         run.make("supernet")
     assert not run.layout.root.exists()

@@ -10,6 +10,7 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from pnag_tf import main, overrides, presets, zoo
+from pnag_tf.api import entering
 from pnag_tf.data import pipeline
 from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
@@ -174,14 +175,27 @@ def test_a_run_of_an_earlier_version_goes_on(records_file, tmp_path, capsys):
     assert "latency.threads is 7 there and 1 here" in capsys.readouterr().err
 
 
+def test_figures_of_no_run_or_of_an_empty_one(records_file, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert _run(preset="tiny", records=str(records_file), workdir=str(workdir), stage="figures") == 2
+    assert capsys.readouterr().err == f"error: {workdir}: expected the folder of a run, found no config.json in it\n"
+    assert not workdir.exists()
+    entering.enter(main._config(), workdir, str(records_file))
+    assert _run() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {workdir}: nothing to draw; expected ") and error.count("\n") == 1
+    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+
+
 def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
     """What is written needs no image; what has to read them says which folder is not there."""
     photos, workdir = tmp_path / "photos", tmp_path / "run"
     for number in range(100):
         _write_png(photos / f"{number % 10}/{number}.png", number)
     flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(photos), "workdir": str(workdir)}
-    assert _run(stage="figures", **flags) == 2  # nothing to draw yet, but now it is a run on these photos
-    assert (workdir / "config.json").exists(), capsys.readouterr().err
+    for name, value in flags.items():
+        setattr(main.FLAGS, name, value)
+    entering.enter(main._config(), workdir)  # now it is a run on these photos
     for made in (each for each in (facts / "run_before").iterdir() if each.name not in ("config.json", "README.md")):
         (shutil.copytree if made.is_dir() else shutil.copy)(made, workdir / made.name)
     shutil.rmtree(photos)

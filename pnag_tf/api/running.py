@@ -102,6 +102,7 @@ class Run:
         """
         if stage not in stages.STAGES:
             raise errors.UserError(f"expected a stage, one of {', '.join(stages.STAGES)}, found '{stage}'")
+        stages.check_run(self.layout, stage)
         return stages.run(self._context, stage)
 
     def status(self) -> list[dict[str, str]]:
