@@ -23,7 +23,7 @@ from pnag_tf import overrides, presets, tuning
 from pnag_tf.api import entering
 from pnag_tf.latency import export
 from pnag_tf.run import context, evaluate, folder, layout, learn, stages, status
-from pnag_tf.supernet import distribution
+from pnag_tf.supernet import distribution, ofa
 
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
@@ -156,7 +156,10 @@ def _config() -> config_lib.Config:
     Raises:
       UserError: a value cannot be used.
     """
-    config = _flagged(presets.preset(FLAGS.preset, FLAGS.shrinking))
+    if FLAGS.supernet and FLAGS.records:
+        raise errors.UserError("expected either --supernet or --records, found both")
+    supernet = ofa.describe(FLAGS.supernet) if FLAGS.supernet else None
+    config = _flagged(presets.preset(FLAGS.preset, FLAGS.shrinking), supernet)
     try:
         config = overrides.apply(config, FLAGS.set)
     except errors.SettingError as error:
@@ -168,18 +171,16 @@ def _config() -> config_lib.Config:
     if config.eval.quantize and (FLAGS.records or config.device == "gpu"):
         why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
         raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
-    if FLAGS.supernet:
-        entering.check_supernet(config, FLAGS.supernet)
+    if supernet:
+        entering.check_supernet(config, FLAGS.supernet, supernet)
     return config
 
 
-def _flagged(config: config_lib.Config) -> config_lib.Config:
-    """The settings with what the flags change. Raises UserError."""
+def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> config_lib.Config:
+    """The settings with those of a given supernet, and with what the flags change. Raises UserError."""
     change = dataclasses.replace
-    if FLAGS.supernet:
-        if FLAGS.records:
-            raise errors.UserError("expected either --supernet or --records, found both")
-        config = entering.with_supernet(config, FLAGS.supernet)
+    if supernet:
+        config = entering.with_supernet(config, supernet)
     source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
     threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -200,14 +201,17 @@ def test_a_run_and_a_search_on_the_same_records_find_the_same(tmp_path):
         again.make("eval")
 
 
-def test_a_given_supernet_is_the_one_of_the_run(example, image_folder, supernet):
+def test_a_given_supernet_is_the_one_of_the_run(example, image_folder, supernet, monkeypatch):
     smaller = type(supernet)(supernet.space, dataclasses.replace(supernet.backbone, classes=2))
     smaller.save("two.keras")
+    load, loaded = keras.models.load_model, []
+    monkeypatch.setattr(keras.models, "load_model", lambda path, **how: loaded.append(path) or load(path, **how))
     run = pnag.Run("tiny", "run", images=image_folder, supernet="two.keras")
     net = run.supernet()
     assert net.space == run.config.space == supernet.space and net.classes == 2
     model = net.extract(net.space.decode(net.space.smallest())[0], calibration=run.calibration)
     assert model.output_shape == (None, 2)
+    assert len(loaded) == 1  # the calibration images come with the same weights
     assert not run.layout.supernet.exists()
     with pytest.raises(pnag.errors.UserError, match="tells 10 classes apart; the images have 2"):
         pnag.Run("tiny", "other", images=image_folder, supernet="supernet.keras").make("records")

@@ -15,6 +15,7 @@ from pnag_tf.data import pipeline
 from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import ofa
 from pnag_tf.util import files
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
@@ -343,7 +344,7 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     )
 
 
-def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):
+def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys, monkeypatch):
     path = tmp_path / "given.keras"
     supernet.save(path)
     for folder, classes in (("two", "ab"), ("ten", "abcdefghij")):
@@ -359,7 +360,10 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
     assert _run(resolution=None, set=["space.ratios=3,4"]) == 2
     assert f"--set space.ratios=...: expected (3, 4, 6), which {path} has, found (3, 4)" in capsys.readouterr().err
     main.FLAGS.set = []
+    describe, described = ofa.describe, []
+    monkeypatch.setattr(ofa, "describe", lambda path: described.append(path) or describe(path))
     assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
+    assert described == [str(path)]  # once, whatever is made of it
     assert not (tmp_path / "run/supernet").exists()
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units
 

@@ -16,6 +16,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, measure, pictures, stages, status
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import records as records_lib
+from pnag_tf.supernet import ofa
 from pnag_tf.util import errors
 
 
@@ -70,15 +71,16 @@ class Run:
         if images:
             folder = dataclasses.replace(config.data, dataset="folder", data_dir=os.fspath(images))
             config = dataclasses.replace(config, data=folder)
-        if self._supernet:
-            config = entering.with_supernet(config, self._supernet)
+        given = ofa.describe(self._supernet) if self._supernet else None
+        if given:
+            config = entering.with_supernet(config, given)
         self.config = overrides.apply(config, settings)
         overrides.check(self.config)
         if self.config.method not in evaluate.METHODS:
             expected = f"expected one of {', '.join(evaluate.METHODS)}"
             raise errors.SettingError("method", f"{expected}, found '{self.config.method}'")
-        if self._supernet:
-            entering.check_supernet(self.config, self._supernet)
+        if given:
+            entering.check_supernet(self.config, self._supernet, given)
         self.layout = layout_lib.Layout(pathlib.Path(workdir or f"runs/{preset}"))
 
     @functools.cached_property
@@ -130,7 +132,7 @@ class Run:
         """
         if not self._supernet:
             self.make("supernet")
-        return networks.load_supernet(self._context.resources.supernet_path)
+        return networks.TrainedSupernet(self._context.resources.supernet)
 
     @property
     def calibration(self) -> Iterable:
