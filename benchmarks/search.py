@@ -37,8 +37,7 @@ def pnag(table, predictors, settings, budgets_ms, seed):
     times = [time.perf_counter()]
     evaluator, ranking = search.train_evaluator(table, predictors, evaluating, trained_ms, seed)
     times.append(time.perf_counter())
-    rewards = reinforce.reward(generating, trained_ms, evaluator, predictors)
-    generator, _ = reinforce.train(table.space, rewards, generating, trained_ms, seed, predictors=predictors)
+    generator, _ = reinforce.train_generator(generating, predictors, evaluator, trained_ms, seed)
     times.append(time.perf_counter())
     plain, refined = (
         search.propose(generator, predictors, budgets_ms, how.samples, seed, how.pessimism, generations)

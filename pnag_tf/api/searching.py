@@ -135,14 +135,12 @@ class Search:
             progress=progress,
             log=_log("evaluator", callbacks),
         )
-        rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, known)
-        made, rewarded = reinforce.train(
-            records.space,
-            rewards,
+        made, rewarded = reinforce.train_generator(
             config.generator,
+            known,
+            judge,
             judge.budgets_ms,
             config.seed,
-            predictors=known,
             progress=progress,
             log=_log("generator", callbacks),
         )

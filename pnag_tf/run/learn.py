@@ -58,16 +58,14 @@ def generator(context: context_lib.Context) -> None:
     config, layout = context.config, context.layout
     known = read_predictors(context)
     judge = evaluator_lib.load(layout.evaluator, config.space, known)
-    rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, known)
     with context.timed("generator"):
-        made, history = reinforce.train(
-            config.space,
-            rewards,
+        made, history = reinforce.train_generator(
             config.generator,
+            known,
+            judge,
             judge.budgets_ms,
             config.seed,
             layout.generator,
-            known,
             progress=True,
             log=context.log("generator"),
         )
