@@ -35,6 +35,7 @@ class Run:
       budgets_ms: latency budgets; by default five, spread over what was measured.
       seed: of everything random.
       settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
+      force: start anew: what an earlier run left in the folder is removed when the first stage is made.
 
     Raises:
       UserError: a setting cannot be used.
@@ -59,8 +60,9 @@ class Run:
         budgets_ms: Iterable[float] = (),
         seed: int = 0,
         settings: Iterable[str] = (),
+        force: bool = False,
     ):
-        self._records, self._supernet = os.fspath(records), os.fspath(supernet)
+        self._records, self._supernet, self._force = os.fspath(records), os.fspath(supernet), force
         if self._records and self._supernet:
             raise errors.UserError("expected either records or a supernet, found both")
         config = dataclasses.replace(searching.starting(preset), seed=seed)
@@ -86,7 +88,7 @@ class Run:
     @functools.cached_property
     def _context(self) -> context_lib.Context:
         """Entered at the first use, and then with what is open."""
-        return entering.enter(self.config, self.layout.root, self._records, self._supernet)
+        return entering.enter(self.config, self.layout.root, self._records, self._supernet, self._force)
 
     def make(self, stage: str = "eval") -> evaluate.Tables:
         """Makes a stage, and before it what it needs and is missing.

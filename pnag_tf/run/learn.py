@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 
 import numpy as np
@@ -96,10 +97,9 @@ def rounds(context: context_lib.Context) -> None:
     for number in left:
         with context.timed("rounds"):
             targets_ms = np.array(budgets_ms(config, table))
-            chosen = rounds_lib.choose(made, known, table, targets_ms, share, config.seed + number)
-            if len(chosen):
-                table = table.append(measure.measure(context, chosen))
-                records_lib.write(layout.records, table)
+            measuring = functools.partial(measure.measure, context)
+            table = rounds_lib.grow(made, known, table, targets_ms, share, config.seed + number, measuring)
+            records_lib.write(layout.records, table)
             known = predictor.correct(known, table)
             known.save(layout.predictors)
         if number + 1 == config.eval.rounds:

@@ -109,6 +109,20 @@ def choose(
     return met[chosen[:count]]
 
 
+def grow(
+    generator: generator_lib.Generator | None,
+    predictors: predictor_lib.Predictors,
+    records: records_lib.Records,
+    budgets_ms: np.ndarray,
+    count: int,
+    seed: int,
+    measure: Measure,
+) -> records_lib.Records:
+    """The records with up to `count` new ones that `choose` finds worth measuring; the same where it finds none."""
+    chosen = choose(generator, predictors, records, budgets_ms, count, seed)
+    return records.append(measure(chosen)) if len(chosen) else records
+
+
 def _in_turn(orders: list[np.ndarray], count: int) -> np.ndarray:
     """The first `count` different numbers of several orders, each in its turn."""
     mixed = np.stack(orders, 1).ravel()
