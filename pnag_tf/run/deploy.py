@@ -43,7 +43,7 @@ class Finalist:
     statistics: np.ndarray | None = None
     top1: float | None = None
     exported: bytes | None = None
-    latency: devices.Latency | None = None
+    latency: devices.MeasuredLatency | None = None
     test: tuple[float, float] | None = None
 
     @property
@@ -156,7 +156,9 @@ def _measure(
         finalist.latency = latency
 
 
-def latencies_at(models: Sequence[bytes], device: devices.Device, known: Reference | None) -> list[devices.Latency]:
+def latencies_at(
+    models: Sequence[bytes], device: devices.Device, known: Reference | None
+) -> list[devices.MeasuredLatency]:
     """Latencies as measured in one call, with what the reference tells of the device's speed in that call."""
     if known is None:
         return device.measure(models)
