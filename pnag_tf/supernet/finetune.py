@@ -50,8 +50,7 @@ def train(
       FloatingPointError: the loss became NaN.
     """
     distribution = distribution or distribution_lib.make()
-    settings, batch = config.finetune, config.data.batch_size
-    steps = splits.steps_per_epoch(batch)
+    settings, steps = config.finetune, splits.steps_per_epoch(config.data.batch_size)
     history = _numbers(files.rows_left(folder / HISTORY))
     kept = distribution.written(folder / STATE)
     if len(history) > settings.epochs and (folder / BEST).exists():
@@ -61,38 +60,68 @@ def train(
         _keep(start(), distribution.written(folder / BEST))
         history = []
     network = _compiled(distribution.shared(folder / BEST), config, steps, distribution)
-
-    def fed(batches):
-        return distribution.parted(
-            batches.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
-        )
-
-    validation = fed(splits.validation(config.measure.batch_size))
     if not history:
-        judged = network.evaluate(validation, verbose=0, return_dict=True)
-        history = [{"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}]
+        history = [_judged(network, _validation(config, splits, distribution))]
         files.write_csv(distribution.written(folder / HISTORY), history, history[0])
     if (folder / STATE).exists():
         network.load_weights(folder / STATE)
     done = int(network.optimizer.iterations.value.numpy()) // steps
     history = history[: done + 1]
-    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
-    callbacks += [_Best(kept.parent, history, log), _State(kept)]
-    if progress:
-        callbacks.append(TqdmCallback(verbose=0, desc="fine-tune"))
     if done < settings.epochs:
-        network.fit(
-            fed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
-            epochs=settings.epochs,
-            initial_epoch=done,
-            steps_per_epoch=steps,
-            validation_data=validation,
-            shuffle=False,  # the data come shuffled
-            callbacks=callbacks,
-            verbose=0,
-        )
+        callbacks = _callbacks(settings, kept, history, progress, log)
+        _fit(network, config, splits, done, callbacks, distribution)
     kept.unlink(missing_ok=True)
     return keras.models.load_model(folder / BEST, compile=False), history
+
+
+def _judged(network: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
+    """The first row of a history: the network before it is trained."""
+    judged = network.evaluate(validation, verbose=0, return_dict=True)
+    return {"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}
+
+
+def _callbacks(
+    settings: config_lib.Finetune, state: pathlib.Path, history: list[dict], progress: bool, log: scalars.Log
+) -> list[keras.callbacks.Callback]:
+    """Swaps averaged weights in, keeps the best network, swaps them out, keeps the state: in this order."""
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
+    callbacks += [_Best(state.parent, history, log), _State(state)]
+    return [*callbacks, TqdmCallback(verbose=0, desc="fine-tune")] if progress else callbacks
+
+
+def _fit(
+    network: keras.Model,
+    config: config_lib.Config,
+    splits: data_lib.Splits,
+    done: int,
+    callbacks: list[keras.callbacks.Callback],
+    distribution: distribution_lib.Distribution,
+) -> None:
+    """The epochs that are left after the first `done` ones."""
+    batch, epochs = config.data.batch_size, config.finetune.epochs
+    steps = splits.steps_per_epoch(batch)
+    training = splits.train(batch, first_step=done * steps, steps=(epochs - done) * steps)
+    network.fit(
+        _fed(training, splits.info.classes, distribution),
+        epochs=epochs,
+        initial_epoch=done,
+        steps_per_epoch=steps,
+        validation_data=_validation(config, splits, distribution),
+        shuffle=False,  # the data come shuffled
+        callbacks=callbacks,
+        verbose=0,
+    )
+
+
+def _validation(
+    config: config_lib.Config, splits: data_lib.Splits, distribution: distribution_lib.Distribution
+) -> tf.data.Dataset:
+    return _fed(splits.validation(config.measure.batch_size), splits.info.classes, distribution)
+
+
+def _fed(batches: tf.data.Dataset, classes: int, distribution: distribution_lib.Distribution) -> tf.data.Dataset:
+    """Batches as the loss takes them, labels one-hot, parted among the replicas."""
+    return distribution.parted(batches.map(lambda images, labels: (images, tf.one_hot(labels, classes))))
 
 
 def with_policy(network: keras.Model, policy: str) -> keras.Model:
