@@ -119,7 +119,7 @@ def run_stage(stage, folder, training_batch, record_images):
     if stage == "records":
         fill_records(run)
     if stage == "eval":
-        budgets = (sorted(learn.budgets_ms(run))[2],)
+        budgets = (sorted(learn.budgets_ms(run.config, measure.read_records(run)))[2],)
         config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, budgets=budgets))
         run = dataclasses.replace(run, config=config)
     stages.make(run, stage)

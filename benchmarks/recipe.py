@@ -69,8 +69,7 @@ def main():
         start = time.perf_counter()
         if ranking not in judges:
             judges[ranking] = search.train_evaluator(table, predictors, ranking, trained_ms, 0)[0]
-        rewards = reinforce.reward(policy, trained_ms, judges[ranking], predictors)
-        made, history = reinforce.train(space, rewards, policy, trained_ms, 0, predictors=predictors)
+        made, history = reinforce.train_generator(policy, predictors, judges[ranking], trained_ms)
         seconds = time.perf_counter() - start
         found = search.propose(made, predictors, budgets_ms, evaluation.samples, 0)
         kept = search.satisfaction(made, predictors, budgets_ms, 1000, 1).mean()

@@ -60,8 +60,7 @@ def main():
         trained = predictor.train(whole, predicting, seed)
         trained_ms = search.training_budgets(whole, generating)
         judge, _ = search.train_evaluator(whole, trained, evaluating, trained_ms, seed)
-        rewards = reinforce.reward(generating, trained_ms, judge, trained)
-        generator, _ = reinforce.train(whole.space, rewards, generating, trained_ms, seed, predictors=trained)
+        generator, _ = reinforce.train_generator(generating, trained, judge, trained_ms, seed)
         for generations, mutation in settings:
             start, table, predictors = time.perf_counter(), whole, trained
             for number in range(arguments.rounds):

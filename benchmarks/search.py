@@ -27,7 +27,7 @@ from pnag_tf import presets
 from pnag_tf.search import baselines, candidates, predictor, records, reinforce, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import digits, files
 
 
 def pnag(table, predictors, settings, budgets_ms, seed):
@@ -37,8 +37,7 @@ def pnag(table, predictors, settings, budgets_ms, seed):
     times = [time.perf_counter()]
     evaluator, ranking = search.train_evaluator(table, predictors, evaluating, trained_ms, seed)
     times.append(time.perf_counter())
-    rewards = reinforce.reward(generating, trained_ms, evaluator, predictors)
-    generator, _ = reinforce.train(table.space, rewards, generating, trained_ms, seed, predictors=predictors)
+    generator, _ = reinforce.train_generator(generating, predictors, evaluator, trained_ms, seed)
     times.append(time.perf_counter())
     plain, refined = (
         search.propose(generator, predictors, budgets_ms, how.samples, seed, how.pessimism, generations)
@@ -55,7 +54,7 @@ def judge(command, space, found):
     """(regret per budget or NaN, printed lines) of the best candidate of every budget."""
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "found.csv"
-        rows = [{"budget_ms": f"{c.budget_ms:g}", "arch": str(space.decode(c.choices[:1])[0])} for c in found]
+        rows = [{"budget_ms": digits.shortest(c.budget_ms), "arch": str(space.decode(c.choices[:1])[0])} for c in found]
         files.write_csv(path, rows, ("budget_ms", "arch"))
         lines = subprocess.run(f"{command} {path}", shell=True, text=True, capture_output=True, check=True).stdout
     regrets = [10.0 if "OVER" in line else float(value) for line in lines.splitlines()

@@ -23,8 +23,8 @@ from pnag_tf import config as config_lib
 from pnag_tf import overrides, presets, tuning
 from pnag_tf.api import entering
 from pnag_tf.latency import export
-from pnag_tf.run import context, evaluate, folder, learn, stages, status
-from pnag_tf.supernet import distribution
+from pnag_tf.run import context, evaluate, folder, layout, learn, stages, status
+from pnag_tf.supernet import distribution, ofa
 
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
@@ -125,10 +125,11 @@ def main(argv: list[str]) -> int:
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
             raise errors.UserError(f"--strategy=multi_worker: expected --stage=supernet or finetune, found {found}")
+        stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
+        stages.check_run(layout.Layout(workdir), stage)
         spread = distribution.make(FLAGS.strategy)
         run = entering.enter(_config(), workdir, FLAGS.records, FLAGS.supernet, FLAGS.force, spread)
         _announce_rounds(run)
-        stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         for title, rows in stages.run(run, stage):
             print(f"\n{title}")
             _print_table(rows, evaluate.notes(rows))
@@ -162,8 +163,11 @@ def _config() -> config_lib.Config:
     Raises:
       UserError: a value cannot be used.
     """
+    if FLAGS.supernet and FLAGS.records:
+        raise errors.UserError("expected either --supernet or --records, found both")
+    supernet = ofa.describe(FLAGS.supernet) if FLAGS.supernet else None
     asked = (FLAGS.shrinking or "", FLAGS.resolution or 0, FLAGS.dataset)
-    config = _flagged(presets.preset(FLAGS.preset, *asked))
+    config = _flagged(presets.preset(FLAGS.preset, *asked), supernet)
     try:
         config = overrides.apply(config, FLAGS.set)
     except errors.SettingError as error:
@@ -175,18 +179,16 @@ def _config() -> config_lib.Config:
     if config.eval.quantize and (FLAGS.records or config.device == "gpu"):
         why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
         raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
-    if FLAGS.supernet:
-        entering.check_supernet(config, FLAGS.supernet)
+    if supernet:
+        entering.check_supernet(config, FLAGS.supernet, supernet)
     return config
 
 
-def _flagged(config: config_lib.Config) -> config_lib.Config:
-    """The settings with what the flags change. Raises UserError."""
+def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> config_lib.Config:
+    """The settings with those of a given supernet, and with what the flags change. Raises UserError."""
     change = dataclasses.replace
-    if FLAGS.supernet:
-        if FLAGS.records:
-            raise errors.UserError("expected either --supernet or --records, found both")
-        config = entering.with_supernet(config, FLAGS.supernet)
+    if supernet:
+        config = entering.with_supernet(config, supernet)
     source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
     threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:

@@ -6,6 +6,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -107,6 +108,60 @@ def test_budgets_that_cannot_be_asked_for(fitted, table):
         pnag.Search("tiny", progress=False).fit(table[:5])
 
 
+def test_a_saved_search_proposes_the_same(fitted, table, tmp_path):
+    search, _ = fitted
+    again = pnag.Search.load(search.save(tmp_path / "search"), progress=False)
+    assert again.config == search.config and again.history == search.history and again.report == search.report
+    assert again.propose([8, 10]) == search.propose([8, 10])
+    np.testing.assert_array_equal(again.records.choices, table.choices)
+    with pytest.raises(pnag.errors.UserError, match="save: .*call fit first"):
+        pnag.Search("tiny").save(tmp_path / "other")
+    with pytest.raises(pnag.errors.UserError, match="cannot read .*search.json: No such file"):
+        pnag.Search.load(tmp_path / "other")
+    (tmp_path / "search/search.json").write_text('{"preset": "tiny"}')
+    with pytest.raises(pnag.errors.UserError, match="search.json: expected a saved search, found something else"):
+        pnag.Search.load(tmp_path / "search")
+
+
+def test_rounds_measure_with_a_function_and_know_what_it_said(fitted, table, truth, tmp_path):
+    search, asked = pnag.Search.load(fitted[0].save(tmp_path / "search"), progress=False), []
+
+    def measure(architectures):
+        asked.append(architectures)
+        return zip(*truth(table.space.encode(architectures)), strict=True)
+
+    budgets_ms = [float(np.quantile(table.latency_ms, share)) for share in (0.3, 0.8)]
+    assert search.rounds(measure, budgets_ms, rounds=2, measurements=21) is search
+    assert [len(each) for each in asked] == [10, 10] and len(search.records) == len(table) + 20
+    assert table.lacks(search.records.choices[len(table) :]).all()
+    for each in search.propose(budgets_ms):
+        best = search.records.top1[search.records.latency_ms <= each.budget_ms].max()
+        assert each.top1 >= best and each.latency_ms <= each.budget_ms
+    again = pnag.Search.load(search.save(tmp_path / "again"), progress=False)
+    assert [each.architecture for each in again.propose(budgets_ms)] == [
+        each.architecture for each in search.propose(budgets_ms)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ([], r"measure: expected \d+ pairs \(top1, latency_ms\), found 0"),
+        ([0.5] * 4, r"measure: expected pairs \(top1, latency_ms\), found \[0.5"),
+        ([(70.0, 8.0)] * 4, "measure, record 1: expected top1 as a fraction"),
+    ],
+)
+def test_measurements_that_cannot_be_used(answer, message, fitted, table):
+    records = fitted[0].records
+    with pytest.raises(pnag.errors.UserError, match=message):
+        fitted[0].rounds(lambda architectures: answer, [8, 10], rounds=1, measurements=4)
+    assert fitted[0].records is records
+    with pytest.raises(pnag.errors.SettingError, match="`eval.measurements`: expected 3 or more"):
+        fitted[0].rounds(lambda architectures: answer, [8], rounds=3, measurements=2)
+    with pytest.raises(pnag.errors.UserError, match="rounds: .*call fit first"):
+        pnag.Search("tiny").rounds(lambda architectures: answer, [8])
+
+
 def test_an_extracted_network_answers_as_the_supernet_does(supernet, example):
     net = pnag.load_supernet("supernet.keras")
     assert net.space == supernet.space and net.classes == 10
@@ -156,6 +211,8 @@ def test_a_run_is_made_of_settings_without_looking_at_anything(tmp_path):
         run.status()
     with pytest.raises(pnag.errors.UserError, match="expected a stage, one of supernet, .*, found 'sing'"):
         run.make("sing")
+    with pytest.raises(pnag.errors.UserError, match="expected the folder of a run"):
+        run.make("figures")
     with pytest.raises(pnag.errors.UserError, match="nowhere"):
         run.make("supernet")
     assert not run.layout.root.exists()
@@ -196,16 +253,23 @@ def test_a_run_and_a_search_on_the_same_records_find_the_same(tmp_path):
     again = pnag.Run("tiny", tmp_path / "run", records=tmp_path / "records.csv", seed=3)
     with pytest.raises(pnag.errors.UserError, match="seed is 2 there and 3 here"):
         again.make("eval")
+    again = pnag.Run("tiny", tmp_path / "run", records=tmp_path / "records.csv", seed=3, force=True)
+    assert run.layout.table("pnag").exists()  # until a stage is made
+    again.make("records")
+    assert not run.layout.table("pnag").exists() and run.layout.records.exists()
 
 
-def test_a_given_supernet_is_the_one_of_the_run(example, image_folder, supernet):
+def test_a_given_supernet_is_the_one_of_the_run(example, image_folder, supernet, monkeypatch):
     smaller = type(supernet)(supernet.space, dataclasses.replace(supernet.backbone, classes=2))
     smaller.save("two.keras")
+    load, loaded = keras.models.load_model, []
+    monkeypatch.setattr(keras.models, "load_model", lambda path, **how: loaded.append(path) or load(path, **how))
     run = pnag.Run("tiny", "run", images=image_folder, supernet="two.keras")
     net = run.supernet()
     assert net.space == run.config.space == supernet.space and net.classes == 2
     model = net.extract(net.space.decode(net.space.smallest())[0], calibration=run.calibration)
     assert model.output_shape == (None, 2)
+    assert len(loaded) == 1  # the calibration images come with the same weights
     assert not run.layout.supernet.exists()
     with pytest.raises(pnag.errors.UserError, match="tells 10 classes apart; the images have 2"):
         pnag.Run("tiny", "other", images=image_folder, supernet="supernet.keras").make("records")

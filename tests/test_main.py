@@ -10,12 +10,14 @@ import tensorflow as tf
 from absl.testing import flagsaver
 
 from pnag_tf import main, overrides, presets, zoo
+from pnag_tf.api import entering
 from pnag_tf.data import pipeline
 from pnag_tf.latency import host
 from pnag_tf.run import compare, context, evaluate
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.space import fitting
 from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import ofa
 from pnag_tf.util import files
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
@@ -194,14 +196,27 @@ def test_a_run_of_an_earlier_version_goes_on(records_file, tmp_path, capsys):
     assert "latency.threads is 7 there and 1 here" in capsys.readouterr().err
 
 
+def test_figures_of_no_run_or_of_an_empty_one(records_file, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert _run(preset="tiny", records=str(records_file), workdir=str(workdir), stage="figures") == 2
+    assert capsys.readouterr().err == f"error: {workdir}: expected the folder of a run, found no config.json in it\n"
+    assert not workdir.exists()
+    entering.enter(main._config(), workdir, str(records_file))
+    assert _run() == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {workdir}: nothing to draw; expected ") and error.count("\n") == 1
+    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+
+
 def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
     """What is written needs no image; what has to read them says which folder is not there."""
     photos, workdir = tmp_path / "photos", tmp_path / "run"
     for number in range(100):
         _write_png(photos / f"{number % 10}/{number}.png", number)
     flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(photos), "workdir": str(workdir)}
-    assert _run(stage="figures", **flags) == 2  # nothing to draw yet, but now it is a run on these photos
-    assert (workdir / "config.json").exists(), capsys.readouterr().err
+    for name, value in flags.items():
+        setattr(main.FLAGS, name, value)
+    entering.enter(main._config(), workdir)  # now it is a run on these photos
     for made in (each for each in (facts / "run_before").iterdir() if each.name not in ("config.json", "README.md")):
         (shutil.copytree if made.is_dir() else shutil.copy)(made, workdir / made.name)
     table = files.read_json(workdir / "latency_table.json")
@@ -216,6 +231,18 @@ def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
     assert error.startswith("error: ") and str(photos) in error
     assert _run(stage="report", data_dir=str(tmp_path / "elsewhere")) == 2
     assert f"data.data_dir is {photos} there and {tmp_path}/elsewhere here" in capsys.readouterr().err
+
+
+def test_eval_reads_the_records_once(records_file, tmp_path, monkeypatch):
+    """However many budgets and networks there are."""
+    flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run")}
+    assert _run(**flags, stage="generator") == 0
+    read, paths = records.read, []
+    monkeypatch.setattr(records, "read", lambda path, *others: paths.append(path) or read(path, *others))
+    for method in ("best_record", "pnag"):
+        paths.clear()
+        assert _run(**flags, stage="eval", method=method) == 0
+        assert paths == [tmp_path / "run/records.csv"]
 
 
 def test_other_budgets_and_methods_train_nothing_again(records_file, tmp_path):
@@ -339,7 +366,7 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     )
 
 
-def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys):
+def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys, monkeypatch):
     path = tmp_path / "given.keras"
     supernet.save(path)
     for folder, classes in (("two", "ab"), ("ten", "abcdefghij")):
@@ -355,7 +382,10 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
     assert _run(resolution=None, set=["space.ratios=3,4"]) == 2
     assert f"--set space.ratios=...: expected (3, 4, 6), which {path} has, found (3, 4)" in capsys.readouterr().err
     main.FLAGS.set = []
+    describe, described = ofa.describe, []
+    monkeypatch.setattr(ofa, "describe", lambda path: described.append(path) or describe(path))
     assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
+    assert described == [str(path)]  # once, whatever is made of it
     assert not (tmp_path / "run/supernet").exists()
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units
 
@@ -370,6 +400,7 @@ def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, c
         (f'budget_ms,arch\n30,"{ARCH}"\n', "has 5 units; this space has 2"),
         ('budget_ms,arch\nsoon,"SMALLEST"\n', "row 1: could not convert string to float"),
         ('budget_ms,arch\n-1,"SMALLEST"\n', "row 1: expected milliseconds in budget_ms, found '-1'"),
+        ('budget_ms,arch\n5,"SMALLEST"\n5.0,"SMALLEST"\n', "row 2: expected one architecture for each budget"),
     ],
 )
 def test_architectures_to_fine_tune_that_cannot_be_used(content, message, supernet, image_folder, tmp_path, capsys):

@@ -14,22 +14,18 @@ from pnag_tf.supernet import ofa
 from pnag_tf.util import errors
 
 
-def with_supernet(config: config_lib.Config, path: str) -> config_lib.Config:
-    """The settings with space and backbone of a saved supernet.
-
-    Raises:
-      UserError: the file cannot be used.
-    """
-    space, backbone = ofa.describe(path)
+def with_supernet(config: config_lib.Config, supernet: ofa.Description) -> config_lib.Config:
+    """The settings with space and backbone of a saved supernet."""
+    space, backbone = supernet
     images = config.data
     if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
         images = dataclasses.replace(images, class_subset=0)
     return dataclasses.replace(config, data=images, space=space, backbone=backbone)
 
 
-def check_supernet(config: config_lib.Config, path: str) -> None:
+def check_supernet(config: config_lib.Config, path: str, supernet: ofa.Description) -> None:
     """A given supernet has its space and its shapes. Raises SettingError where the settings ask for others."""
-    for part, there in zip(("space", "backbone"), ofa.describe(path), strict=True):
+    for part, there in zip(("space", "backbone"), supernet, strict=True):
         for name, value in dataclasses.asdict(there).items():
             found = getattr(getattr(config, part), name)
             if found != value:

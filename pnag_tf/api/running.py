@@ -16,6 +16,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, measure, pictures, stages, status
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import records as records_lib
+from pnag_tf.supernet import ofa
 from pnag_tf.util import errors
 
 
@@ -35,6 +36,7 @@ class Run:
       seed: of everything random.
       settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
       resolution: side of the images in pixels; by default the preset's. The space of preset `"demo"` fits it.
+      force: start anew: what an earlier run left in the folder is removed when the first stage is made.
 
     Raises:
       UserError: a setting cannot be used.
@@ -59,8 +61,9 @@ class Run:
         seed: int = 0,
         settings: Iterable[str] = (),
         resolution: int = 0,
+        force: bool = False,
     ):
-        self._records, self._supernet = os.fspath(records), os.fspath(supernet)
+        self._records, self._supernet, self._force = os.fspath(records), os.fspath(supernet), force
         if self._records and self._supernet:
             raise errors.UserError("expected either records or a supernet, found both")
         config = dataclasses.replace(searching.starting(preset, resolution, "folder" if images else ""), seed=seed)
@@ -71,21 +74,22 @@ class Run:
         if images:
             folder = dataclasses.replace(config.data, dataset="folder", data_dir=os.fspath(images))
             config = dataclasses.replace(config, data=folder)
-        if self._supernet:
-            config = entering.with_supernet(config, self._supernet)
+        given = ofa.describe(self._supernet) if self._supernet else None
+        if given:
+            config = entering.with_supernet(config, given)
         self.config = overrides.apply(config, settings)
         overrides.check(self.config)
         if self.config.method not in evaluate.METHODS:
             expected = f"expected one of {', '.join(evaluate.METHODS)}"
             raise errors.SettingError("method", f"{expected}, found '{self.config.method}'")
-        if self._supernet:
-            entering.check_supernet(self.config, self._supernet)
+        if given:
+            entering.check_supernet(self.config, self._supernet, given)
         self.layout = layout_lib.Layout(pathlib.Path(workdir or f"runs/{preset}"))
 
     @functools.cached_property
     def _context(self) -> context_lib.Context:
         """Entered at the first use, and then with what is open."""
-        return entering.enter(self.config, self.layout.root, self._records, self._supernet)
+        return entering.enter(self.config, self.layout.root, self._records, self._supernet, self._force)
 
     def make(self, stage: str = "eval") -> evaluate.Tables:
         """Makes a stage, and before it what it needs and is missing.
@@ -103,6 +107,7 @@ class Run:
         """
         if stage not in stages.STAGES:
             raise errors.UserError(f"expected a stage, one of {', '.join(stages.STAGES)}, found '{stage}'")
+        stages.check_run(self.layout, stage)
         return stages.run(self._context, stage)
 
     def status(self) -> list[dict[str, str]]:
@@ -130,7 +135,7 @@ class Run:
         """
         if not self._supernet:
             self.make("supernet")
-        return networks.load_supernet(self._context.resources.supernet_path)
+        return networks.TrainedSupernet(self._context.resources.supernet)
 
     @property
     def calibration(self) -> Iterable:

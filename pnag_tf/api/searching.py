@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
+import pathlib
 from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from pnag_tf import config as config_lib
 from pnag_tf import overrides, presets
-from pnag_tf.search import predictor, proposals, reinforce
+from pnag_tf.search import generator, predictor, proposals, reinforce
 from pnag_tf.search import records as records_lib
+from pnag_tf.search import rounds as rounds_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors, scalars
+from pnag_tf.util import errors, files, frozen, scalars
 
 Callback = Callable[[str, int, dict], None]
 """Called with what is learnt ('predictors', 'evaluator', 'generator'), a step, and numbers such as the loss at it."""
 
+Measure = Callable[[list[space_lib.Architecture]], Iterable[tuple[float, float]]]
+"""Architectures -> (top-1 as a fraction, latency in ms) of each."""
+
+FILE, RECORDS = "search.json", "records.csv"
+PARTS = {  # of the settings that a saved search has
+    "predictors": config_lib.Predictors,
+    "evaluator": config_lib.Evaluator,
+    "generator": config_lib.Generator,
+    "eval": config_lib.Eval,
+}
 # The settings that a search on records has, by the beginnings of their names.
 SETTINGS = ("predictors.", "evaluator.", "generator.", "eval.samples", "eval.refinement", "eval.pessimism")
 
@@ -52,8 +67,8 @@ class Found:
     Attributes:
       budget_ms: the latency budget asked for.
       architecture: the `Architecture`.
-      top1: predicted accuracy, a fraction.
-      latency_ms: predicted latency.
+      top1: predicted accuracy, a fraction; after `rounds`, of a measured network, as measured.
+      latency_ms: predicted, or measured like `top1`.
     """
 
     budget_ms: float
@@ -66,7 +81,7 @@ class Search:
     """Learns from measured architectures to propose one for any latency budget.
 
     `fit` trains predictors of accuracy and latency, the Pareto-aware evaluator and the generator; `propose` then
-    answers in a second. Neither reads images or measures anything.
+    answers in a second. Neither reads images or measures anything; `rounds` measures with a function of yours.
 
     Args:
       preset: whose settings to begin with: `"search"` for some thousand records, `"demo"` for some hundred, `"paper"`
@@ -78,6 +93,7 @@ class Search:
 
     Attributes:
       history: after `fit`: `"evaluator"` and `"generator"` -> a list of dictionaries, as training went on.
+      records: after `fit`: the records, those that `rounds` have added among them.
       report: after `fit`: errors of the predictors on records that were held out, such as `top1_rmse`.
       budgets_ms: after `fit`: the increasing budgets that it was trained for. Any other one may be asked for; outside
         of their range the nearest one decides.
@@ -122,8 +138,63 @@ class Search:
           UserError: there are too few records.
           FloatingPointError: a loss became NaN.
         """
+        config = self.config
+        known = predictor.train(records, config.predictors, config.seed, self.progress, _log("predictors", callbacks))
+        self._learn(records, known, callbacks)
+        return self
+
+    def rounds(
+        self,
+        measure: Measure,
+        budgets_ms: Iterable[float],
+        rounds: int = 2,
+        measurements: int = 200,
+        callbacks: Sequence[Callback] = (),
+    ) -> Search:
+        """Measures what looks best, corrects the predictors by it, and goes on from there.
+
+        After the last round the evaluator and the generator are trained anew, and `propose` answers with a measured
+        network where it predicts no better one.
+
+        Args:
+          measure: called with a list of architectures; returns a pair `(top1, latency_ms)` for each, in their order,
+            top-1 being a fraction.
+          budgets_ms: the budgets that the measurements are shared among.
+          rounds: how often to propose, measure and correct.
+          measurements: in all rounds together, at most.
+          callbacks: as for `fit`.
+
+        Returns:
+          The search itself; `records` holds what was measured as well.
+
+        Raises:
+          UserError: `fit` was not called, a budget is no positive number, or `measure` returns something else.
+
+        Example:
+
+        >>> import pnag_tf as pnag
+        >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
+        >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
+        >>> def measure(architectures):
+        ...     return [(0.7, 8.0 + 0.1 * sum(arch.depths)) for arch in architectures]
+        >>> search = search.rounds(measure, budgets_ms=[8, 10], rounds=1, measurements=10)
+        >>> len(records), len(search.records)
+        (400, 410)
+        """
+        made, known = self._learnt("rounds")
+        how = self._asked(budgets_ms, rounds=rounds, measurements=measurements)
+        table, seed = self.records, self.config.seed
+        asking = functools.partial(_measured, measure, table.space)
+        for number in range(rounds):
+            share = measurements // rounds
+            table = rounds_lib.grow(made, known, table, how.budgets, share, seed + number, asking)
+            known = predictor.correct(known, table)
+        self._learn(table, known, callbacks)
+        return self
+
+    def _learn(self, records: records_lib.Records, known: predictor.Predictors, callbacks: Sequence[Callback]) -> None:
+        """Trains evaluator and generator under given predictors."""
         config, progress = self.config, self.progress
-        known = predictor.train(records, config.predictors, config.seed, progress, _log("predictors", callbacks))
         budgets_ms = proposals.training_budgets(records, config.generator)
         judge, ranked = proposals.train_evaluator(
             records,
@@ -134,21 +205,32 @@ class Search:
             progress=progress,
             log=_log("evaluator", callbacks),
         )
-        rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, known)
-        made, rewarded = reinforce.train(
-            records.space,
-            rewards,
+        made, rewarded = reinforce.train_generator(
             config.generator,
+            known,
+            judge,
             judge.budgets_ms,
             config.seed,
-            predictors=known,
             progress=progress,
             log=_log("generator", callbacks),
         )
         self.history = {"evaluator": ranked, "generator": rewarded}
-        self.report, self.budgets_ms = known.report, made.budgets_ms
+        self._keep(records, made, known)
+
+    def _keep(self, records: records_lib.Records, made: generator.Generator, known: predictor.Predictors) -> None:
+        self.records, self.report, self.budgets_ms = records, known.report, made.budgets_ms
         self._fitted = made, known
-        return self
+
+    def _learnt(self, what: str) -> tuple[generator.Generator, predictor.Predictors]:
+        if self._fitted is None:
+            raise errors.UserError(f"{what}: expected a search that has learnt from records; call fit first")
+        return self._fitted
+
+    def _asked(self, budgets_ms: Iterable[float], **changes) -> config_lib.Eval:
+        """What is asked for. Raises SettingError where it cannot be."""
+        how = dataclasses.replace(self.config.eval, budgets=tuple(map(float, budgets_ms)), **changes)
+        overrides.check(dataclasses.replace(self.config, eval=how))
+        return how
 
     def propose(self, budgets_ms: Iterable[float]) -> list[Found]:
         """The best network predicted within each latency budget.
@@ -162,16 +244,15 @@ class Search:
         Raises:
           UserError: `fit` was not called, or a budget is no positive number.
         """
-        if self._fitted is None:
-            raise errors.UserError("propose: expected a search that has learnt from records; call fit first")
-        made, known = self._fitted
-        how = dataclasses.replace(self.config.eval, budgets=tuple(map(float, budgets_ms)))
-        overrides.check(dataclasses.replace(self.config, eval=how))
+        made, known = self._learnt("propose")
+        how = self._asked(budgets_ms)
         if not how.budgets:
             return []
         found = proposals.propose(
             made, known, how.budgets, how.samples, self.config.seed, how.pessimism, how.refinement
         )
+        if len(self.records) > known.report["records"]:  # rounds have added some
+            found = rounds_lib.confirm(found, self.records)
         return [
             Found(
                 each.budget_ms,
@@ -181,6 +262,76 @@ class Search:
             )
             for each in found
         ]
+
+    def save(self, path: str | os.PathLike) -> pathlib.Path:
+        """Writes what was learnt, and the records, into a folder; see `load`.
+
+        Args:
+          path: the folder; made where it is missing.
+
+        Returns:
+          The path.
+
+        Raises:
+          UserError: `fit` was not called.
+        """
+        made, known = self._learnt("save")
+        folder = pathlib.Path(path)
+        known.save(folder)
+        made.save(folder)
+        records_lib.write(folder / RECORDS, self.records)
+        parts = {name: dataclasses.asdict(getattr(self.config, name)) for name in PARTS}
+        head = {"preset": self.config.preset, "seed": self.config.seed, "history": self.history}
+        files.write_json(folder / FILE, head | {"space": dataclasses.asdict(known.space)} | parts)
+        return folder
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, progress: bool = True) -> Search:
+        """A search as `save` wrote it: it proposes the same networks.
+
+        Args:
+          path: the folder.
+          progress: whether `fit` and `rounds` show bars.
+
+        Raises:
+          UserError: a file is missing, or no such search.
+
+        Example:
+
+        >>> import pnag_tf as pnag
+        >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
+        >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
+        >>> again = pnag.Search.load(search.save("search"))
+        >>> again.propose([8]) == search.propose([8])
+        True
+        """
+        folder = pathlib.Path(path)
+        saved = files.read_json(folder / FILE)
+        try:
+            search = cls(saved["preset"], saved["seed"], progress=progress)
+            parts = {name: frozen.restore(kind, saved[name]) for name, kind in PARTS.items()}
+            space, search.history = frozen.restore(space_lib.SearchSpace, saved["space"]), saved["history"]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise errors.UserError(
+                f"{folder / FILE}: expected a saved search, found something else ({error})"
+            ) from None
+        search.config = dataclasses.replace(search.config, **parts)
+        records = records_lib.read(folder / RECORDS, space)
+        search._keep(records, generator.load(folder, space), predictor.load(folder, space))
+        return search
+
+
+def _measured(measure: Measure, space: space_lib.SearchSpace, choices: np.ndarray) -> records_lib.Records:
+    """What a user's function answers, as records. Raises UserError."""
+    asked = space.decode(choices)
+    answer = list(measure(asked))
+    if len(answer) != len(asked):
+        raise errors.UserError(f"measure: expected {len(asked)} pairs (top1, latency_ms), found {len(answer)}")
+    try:
+        rows = [(str(arch), top1, latency_ms) for arch, (top1, latency_ms) in zip(asked, answer, strict=True)]
+    except (TypeError, ValueError):
+        raise errors.UserError(f"measure: expected pairs (top1, latency_ms), found {str(answer)[:100]}") from None
+    return records_lib.from_rows(rows, space, "measure")
 
 
 def starting(preset: str, resolution: int = 0, dataset: str = "") -> config_lib.Config:

@@ -15,7 +15,7 @@ from matplotlib import figure as figure_lib
 from matplotlib import font_manager, textpath, ticker
 from matplotlib import style as mpl_style
 
-from pnag_tf.util import files
+from pnag_tf.util import digits, files
 
 # Okabe and Ito, "Color Universal Design".
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
@@ -221,13 +221,14 @@ def footnote(figure: figure_lib.Figure, notes: Iterable[str]) -> None:
 # ---- axes -----------------------------------------------------------------------------------------------------------
 
 
-def ms(value: float, digits: int = 3) -> str:
-    """A latency as it is said: 0.119 ms, 25 ms, 1130 ms; budgets, being given, take more digits."""
-    return f"{value:.{digits}g} ms" if value < 10**digits else f"{value:.0f} ms"
+def ms(value: float) -> str:
+    """A latency as it is said: 0.119 ms, 25 ms, 1130 ms."""
+    return f"{value:.3g} ms" if value < 1000 else f"{value:.0f} ms"
 
 
 def budget(value_ms: float) -> str:
-    return ms(value_ms, 6)
+    """A budget, being given, is said with all its digits."""
+    return f"{digits.shortest(value_ms)} ms"
 
 
 def percent(share: float) -> str:

@@ -15,7 +15,7 @@ Model = bytes | str | os.PathLike
 
 
 @dataclasses.dataclass(frozen=True)
-class Latency:
+class MeasuredLatency:
     """How long one network takes for one batch.
 
     Attributes:
@@ -57,7 +57,9 @@ class Latency:
 class Measure(Protocol):
     """What a device answers."""
 
-    def __call__(self, models: Sequence[Model], progress: Callable[[int, int], None] | None = None) -> list[Latency]:
+    def __call__(
+        self, models: Sequence[Model], progress: Callable[[int, int], None] | None = None
+    ) -> list[MeasuredLatency]:
         """Latency of each model, in order; `progress(done, total)` is called now and then.
 
         Models of one call are measured alternately, so that their figures compare.

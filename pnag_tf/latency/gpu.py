@@ -39,7 +39,7 @@ def measure(
     allow_cpu: bool = False,
     xla: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> list[devices.Latency]:
+) -> list[devices.MeasuredLatency]:
     """Latency of each .keras (content or path) in ms per batch, not per image; see `device.Measure`.
 
     A model has one input of fixed shape and one output.

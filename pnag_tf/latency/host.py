@@ -41,7 +41,7 @@ def device(threads: int = 1) -> devices.Device:
 
 def measure(
     models: Sequence[devices.Model], threads: int = 1, progress: Callable[[int, int], None] | None = None
-) -> list[devices.Latency]:
+) -> list[devices.MeasuredLatency]:
     """Latency of each .tflite (content or path) in this process; see `device.Measure`.
 
     Args:

@@ -38,7 +38,7 @@ class Job:
 
 def measure(
     folder: pathlib.Path, what: str, jobs: Iterable[Job], device: devices.Device, progress: Progress
-) -> list[devices.Latency]:
+) -> list[devices.MeasuredLatency]:
     """Latency of each job; all in one call of the device, so that they compare, and equal ones once.
 
     Args:
@@ -55,7 +55,7 @@ def measure(
         rows = {job.name: dataclasses.asdict(latency) for job, latency in zip(distinct, latencies, strict=True)}
         files.write_json(results, rows)
     found = files.read_json(results)
-    return [devices.Latency(**found[job.name]) for job in jobs]
+    return [devices.MeasuredLatency(**found[job.name]) for job in jobs]
 
 
 def _convert(

@@ -47,14 +47,14 @@ class Timer:
         deviation = 1.4826 * np.median(np.abs(np.array(self._slices) - median))
         return float(1.2533 * deviation / np.sqrt(len(self._slices)) / median)
 
-    def latency(self, device: str) -> devices.Latency:
+    def latency(self, device: str) -> devices.MeasuredLatency:
         p5, median, p95 = np.percentile(self._samples, (5, 50, 95)).tolist()
-        return devices.Latency(median, p5, p95, len(self._samples) * self._repeats, device)
+        return devices.MeasuredLatency(median, p5, p95, len(self._samples) * self._repeats, device)
 
 
 def measure(
     timers: Sequence[Timer], device: str, progress: Callable[[int, int], None] | None = None
-) -> list[devices.Latency]:
+) -> list[devices.MeasuredLatency]:
     """Latency of each model; `progress` is called with (rounds done, rounds at most)."""
     for done in range(1, MAX_ROUNDS + 1 if timers else 1):
         for timer in timers:

@@ -19,6 +19,7 @@ from pnag_tf.latency import gpu, host, jobs
 from pnag_tf.latency.android import measure as android
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
+from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import ofa, shrinking, subnet
 from pnag_tf.util import errors, files, scalars
 
@@ -59,11 +60,14 @@ class Resources:
         return shrinking.finished(self._config, self._layout.supernet)[-1]
 
     @functools.cached_property
+    def supernet(self) -> supernet_lib.Supernet:
+        """The supernet, trained here or given, with its weights."""
+        return ofa.load(self.supernet_path)
+
+    @functools.cached_property
     def subnets(self) -> subnet.Subnets:
         """The supernet with its calibration images."""
-        return subnet.Subnets(
-            ofa.load(str(self.supernet_path)), shrinking.calibration_batches(self._config, self.splits)
-        )
+        return subnet.Subnets(self.supernet, shrinking.calibration_batches(self._config, self.splits))
 
     @functools.cached_property
     def validation(self) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:

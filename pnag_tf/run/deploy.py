@@ -22,7 +22,7 @@ from pnag_tf.search import noise
 from pnag_tf.space import cost, network
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune, shrinking, subnet
-from pnag_tf.util import files
+from pnag_tf.util import digits, files
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
 
@@ -50,7 +50,7 @@ class Finalist:
     top1_before: float | None = None
     top1: float | None = None
     exported: bytes | None = None
-    latency: devices.Latency | None = None
+    latency: devices.MeasuredLatency | None = None
     test: tuple[float, float] | None = None
     expected_top1: float | None = None
 
@@ -132,7 +132,7 @@ def choose(
     chosen = measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
     for budget_ms, finalist in zip(budgets_ms, chosen, strict=True):
         if finalist.latency.at_table_ms > budget_ms:
-            budget = candidates_lib.budget_name(budget_ms)
+            budget = digits.shortest(budget_ms)
             logging.warning("budget %s ms is missed: %.4g ms", budget, finalist.latency.at_table_ms)
     return chosen
 
@@ -233,7 +233,9 @@ def _measure(
         finalist.latency = latency
 
 
-def latencies_at(models: Sequence[bytes], device: devices.Device, known: Reference | None) -> list[devices.Latency]:
+def latencies_at(
+    models: Sequence[bytes], device: devices.Device, known: Reference | None
+) -> list[devices.MeasuredLatency]:
     """Latencies as measured in one call, with what the reference tells of the device's speed in that call."""
     if known is None:
         return device.measure(models)

@@ -9,9 +9,9 @@ import numpy as np
 from pnag_tf import tuning
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, learn, measure, train
-from pnag_tf.search import baselines, generator, noise, predictor, proposals, rounds
+from pnag_tf.search import baselines, generator, noise, predictor, proposals, records, rounds
 from pnag_tf.search import candidates as candidates_lib
-from pnag_tf.util import files
+from pnag_tf.util import digits, files
 
 PNAG = "pnag"
 BEST_RECORD = "best_record"  # no search: the best of the records that were measured before any round
@@ -37,19 +37,19 @@ def evaluate(context: context_lib.Context) -> Tables:
     Returns:
       The networks; and their kinds where more than float32 was asked for.
     """
-    method, predictors = context.config.method, learn.read_predictors(context)
+    method, table, predictors = context.config.method, measure.read_records(context), learn.read_predictors(context)
     made = learn.read_generator(context) if method == PNAG else None
     with context.timed(f"eval/{method}"):
-        found = _propose(context, predictors, made)
+        found = _propose(context, table, predictors, made)
     _write_samples(context, found, predictors, made)
     own = {choices.tobytes() for proposal in found for choices in proposal.choices}
     if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
         # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-        found = rounds.confirm(found, measure.read_records(context))
+        found = rounds.confirm(found, table)
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
-        rows, kinds = _deploy(context, found, _prediction(context, predictors))
-    rows = [each | {"found_by": _finder(context, each["arch"], own, predictors)} for each in rows]
+        rows, kinds = _deploy(context, found, _prediction(table, predictors))
+    rows = [each | {"found_by": _finder(context, each["arch"], own, table, predictors)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     tables = [(f"{method}: a network for each budget", rows)]
     return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
@@ -59,8 +59,8 @@ def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
     """The networks of the run's method for the budgets asked for; None where it has not been run for them."""
     path = context.layout.table(context.config.method)
     rows = files.rows_left(path, ("budget_ms", "arch"))
-    asked = list(map(candidates_lib.budget_name, context.config.eval.budgets))
-    return rows if rows and (not asked or asked == [each["budget_ms"] for each in rows]) else None
+    asked = list(context.config.eval.budgets)
+    return rows if rows and (not asked or asked == [float(each["budget_ms"]) for each in rows]) else None
 
 
 ROW = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
@@ -70,7 +70,7 @@ def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Ca
     """What is known of a proposal before it is deployed, as columns."""
     return {
         "method": context.config.method,
-        "budget_ms": candidates_lib.budget_name(budget_ms),
+        "budget_ms": digits.shortest(budget_ms),
         "arch": str(context.config.space.decode(found.choices[place])[0]),
         "predicted_top1": f"{found.top1[place]:.4f}",
         "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
@@ -87,12 +87,10 @@ def reference(context: context_lib.Context) -> deploy.Reference | None:
     return deploy.reference(context.config, measure.read_latency_table(context), context.resources.device)
 
 
-def _prediction(context: context_lib.Context, predictors: predictor.Predictors) -> deploy.Prediction:
+def _prediction(table: records.Records, predictors: predictor.Predictors) -> deploy.Prediction:
     """What the predictors expect of networks, and how far they are off, less the noise of the records that tell."""
-    table = measure.read_records(context)
-    return deploy.Prediction(
-        predictors.top1, noise.model_error(predictors.report["top1_rmse"], table.top1, table.top1_se)
-    )
+    error = noise.model_error(predictors.report["top1_rmse"], table.top1, table.top1_se)
+    return deploy.Prediction(predictors.top1, error)
 
 
 def notes(rows: list[dict]) -> list[str]:
@@ -172,12 +170,15 @@ def _keep_kinds(context: context_lib.Context, kinds: list[dict], budgets: set[st
 
 
 def _propose(
-    context: context_lib.Context, predictors: predictor.Predictors, made: generator.Generator | None
+    context: context_lib.Context,
+    table: records.Records,
+    predictors: predictor.Predictors,
+    made: generator.Generator | None,
 ) -> list[candidates_lib.Candidates]:
     """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
-    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context)
+    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context.config, table)
     if config.method == BEST_RECORD:
-        drawn = measure.read_records(context)[: predictors.report["records"]]
+        drawn = table[: predictors.report["records"]]
         return rounds.from_records(drawn, budgets_ms, deploy.FINALISTS)
     if made is not None:
         return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
@@ -185,12 +186,14 @@ def _propose(
     return PEERS[config.method](config.space, predictors, budgets_ms, rng, config)
 
 
-def _finder(context: context_lib.Context, arch: str, own: set[bytes], predictors: predictor.Predictors) -> str:
+def _finder(
+    context: context_lib.Context, arch: str, own: set[bytes], table: records.Records, predictors: predictor.Predictors
+) -> str:
     """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
     (choices,) = context.config.space.encode([arch])
     if choices.tobytes() in own:
         return context.config.method
-    drawn = measure.read_records(context)[: predictors.report["records"]]
+    drawn = table[: predictors.report["records"]]
     return "rounds" if drawn.lacks(choices[None])[0] else "records"
 
 
@@ -209,7 +212,7 @@ def _write_samples(
         return
     rows = [each for each in files.rows_left(path, SAMPLES) if each["method"] != config.method]
     for proposal in found:
-        choices, budget = proposal.choices, candidates_lib.budget_name(proposal.budget_ms)
+        choices, budget = proposal.choices, digits.shortest(proposal.budget_ms)
         if made is not None:
             choices = made.sample([proposal.budget_ms], config.eval.samples, config.seed + 1)[0][0]
         top1, _, latency_ms = predictors.predict(choices)

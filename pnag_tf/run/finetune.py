@@ -13,7 +13,7 @@ from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune as finetune_lib
-from pnag_tf.util import errors, files
+from pnag_tf.util import digits, errors, files
 
 
 def check(context: context_lib.Context) -> None:
@@ -73,6 +73,9 @@ def _given(context: context_lib.Context) -> list[dict[str, str]]:
             context.config.space.encode([row["arch"]])
             if not 0 < float(row["budget_ms"]) < float("inf"):
                 raise ValueError(f"expected milliseconds in budget_ms, found '{row['budget_ms']}'")
+            row["budget_ms"] = digits.shortest(float(row["budget_ms"]))
+            if row["budget_ms"] in [earlier["budget_ms"] for earlier in rows[: number - 1]]:
+                raise ValueError(f"expected one architecture for each budget, found another for {row['budget_ms']} ms")
         except (TypeError, ValueError) as error:
             raise errors.UserError(f"{path}, row {number}: {error}") from None
     return rows

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 
 import numpy as np
 
+from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import measure
 from pnag_tf.search import evaluator as evaluator_lib
@@ -57,16 +59,14 @@ def generator(context: context_lib.Context) -> None:
     config, layout = context.config, context.layout
     known = read_predictors(context)
     judge = evaluator_lib.load(layout.evaluator, config.space, known)
-    rewards = reinforce.reward(config.generator, judge.budgets_ms, judge, known)
     with context.timed("generator"):
-        made, history = reinforce.train(
-            config.space,
-            rewards,
+        made, history = reinforce.train_generator(
             config.generator,
+            known,
+            judge,
             judge.budgets_ms,
             config.seed,
             layout.generator,
-            known,
             progress=True,
             log=context.log("generator"),
         )
@@ -96,11 +96,10 @@ def rounds(context: context_lib.Context) -> None:
     share = config.eval.measurements // config.eval.rounds
     for number in left:
         with context.timed("rounds"):
-            targets_ms = np.array(budgets_ms(context))
-            chosen = rounds_lib.choose(made, known, table, targets_ms, share, config.seed + number)
-            if len(chosen):
-                table = table.append(measure.measure(context, chosen))
-                records_lib.write(layout.records, table)
+            targets_ms = np.array(budgets_ms(config, table))
+            measuring = functools.partial(measure.measure, context)
+            table = rounds_lib.grow(made, known, table, targets_ms, share, config.seed + number, measuring)
+            records_lib.write(layout.records, table)
             known = predictor.correct(known, table)
             known.save(layout.predictors)
         if number + 1 == config.eval.rounds:
@@ -109,13 +108,13 @@ def rounds(context: context_lib.Context) -> None:
         files.write_json(layout.rounds, {"done": number + 1})
 
 
-def budgets_ms(context: context_lib.Context) -> list[float]:
+def budgets_ms(config: config_lib.Config, table: records_lib.Records) -> list[float]:
     """The budgets asked for; five in equal ratios over the range of the records where none are.
 
     The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
     """
-    if context.config.eval.budgets:
-        return list(context.config.eval.budgets)
-    latency_ms = measure.read_records(context).latency_ms
+    if config.eval.budgets:
+        return list(config.eval.budgets)
+    latency_ms = table.latency_ms
     found = [float(f"{budget:.3g}") for budget in np.geomspace(1.15 * latency_ms.min(), 1.03 * latency_ms.max(), 5)]
     return list(dict.fromkeys(found))  # a narrow range has fewer

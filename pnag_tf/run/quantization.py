@@ -35,7 +35,7 @@ class Variant:
     tflite: bytes
     top1: float
     agreement: float
-    latency: devices.Latency
+    latency: devices.MeasuredLatency
     delegation: export.Delegation
 
     def facts(self) -> dict:
@@ -57,7 +57,7 @@ def make(
     kinds: Iterable[str],
     representative: np.ndarray,
     test: Callable[[], Iterable],
-    measure: Callable[[Sequence[bytes]], Sequence[devices.Latency]],
+    measure: Callable[[Sequence[bytes]], Sequence[devices.MeasuredLatency]],
 ) -> list[list[Variant]]:
     """Every network in float32 and in each of `kinds`; warns of kinds that XNNPACK runs in pieces.
 

@@ -37,6 +37,7 @@ class Stage:
       once: what is made is not made again; other stages answer anew at each call.
       device: it asks for the device, which has to be there before hours of work are spent on what it needs.
       methods: whose networks it needs, beside those of the run's method.
+      makes_run: False: it shows a run that is there, and begins none.
       check: raises UserError for what was given and cannot be used, before anything is made.
     """
 
@@ -50,6 +51,7 @@ class Stage:
     once: bool = False
     device: bool = False
     methods: tuple[str, ...] = ()
+    makes_run: bool = True
     check: Callable[[context_lib.Context], None] = lambda context: None
 
 
@@ -189,6 +191,7 @@ BESIDE = (
         "pictures of what the run has made so far, PNG and SVG",
         study.figures,
         made=lambda at, _: at.figures.glob("*.png"),
+        makes_run=False,
     ),
     Stage(
         "report",
@@ -256,6 +259,12 @@ def _any(paths: Paths) -> bool:
 
 def _settings(context: context_lib.Context) -> dict:
     return folder.belonging(context.config, context.records_file, context.supernet_file)
+
+
+def check_run(layout: layout_lib.Layout, name: str) -> None:
+    """Before a run's folder is made: raises UserError where a stage needs one that is there, and it is not."""
+    if not STAGES[name].makes_run:
+        folder.read_settings(layout)
 
 
 def enter(context: context_lib.Context, force: bool = False) -> None:

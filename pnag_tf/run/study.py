@@ -12,7 +12,8 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, learn, measure, pictures
 from pnag_tf.run import report as report_lib
 from pnag_tf.search import ablation as ablation_lib
-from pnag_tf.search import candidates as candidates_lib
+from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.search import records as records_lib
 from pnag_tf.util import files
 
 COMPARED = (evaluate.PNAG, "evo", "nas_mo", "ofa_mo", "random", evaluate.BEST_RECORD)
@@ -29,26 +30,30 @@ def ablation(context: context_lib.Context) -> evaluate.Tables:
 
     With a measuring command the proposals are measured as well.
     """
-    results = {}
+    table, predictors, results = measure.read_records(context), learn.read_predictors(context), {}
     for variant in ablation_lib.variants(context.config.generator):
-        results[variant.name] = _ablated(context, variant)
+        results[variant.name] = _ablated(context, variant, table, predictors)
     found = ablation_lib.tables(results, context.config.generator)
     for number, (_, rows) in enumerate(found, 1):
         context_lib.write_history(context.layout.ablation / f"table_{number}.csv", rows)
     return found
 
 
-def _ablated(context: context_lib.Context, variant: ablation_lib.Variant) -> list[dict]:
+def _ablated(
+    context: context_lib.Context,
+    variant: ablation_lib.Variant,
+    table: records_lib.Records,
+    predictors: predictor_lib.Predictors,
+) -> list[dict]:
     """What a variant proposes, one row a budget, by its file where that is for the same budgets."""
-    config, budgets_ms = context.config, np.array(learn.budgets_ms(context))
+    config, budgets_ms = context.config, np.array(learn.budgets_ms(context.config, table))
     path, columns = context.layout.ablation / f"{variant.name}.csv", [*evaluate.ROW[1:]]
     columns += ["measured_top1", "measured_latency_ms"] if config.eval.measure_command else []
     rows = files.rows_left(path)
-    same = [row["budget_ms"] for row in rows] == list(map(candidates_lib.budget_name, budgets_ms))
+    same = [float(row["budget_ms"]) for row in rows] == list(budgets_ms)
     if same and set(columns) <= rows[0].keys():
         return rows
     print(f"ablation: {variant.name}", flush=True)
-    table, predictors = measure.read_records(context), learn.read_predictors(context)
     found = ablation_lib.run(variant, table, predictors, config, budgets_ms, progress=True)
     rows = [evaluate.row(context, proposal.budget_ms, proposal, 0) for proposal in found]
     if config.eval.measure_command:

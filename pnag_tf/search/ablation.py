@@ -76,11 +76,10 @@ def run(
     if not variant.joint:
         rng = np.random.default_rng([config.seed, 4])
         judges = [evaluator(np.array([budget_ms])) for budget_ms in budgets_ms]
-        return baselines.independent(records.space, predictors, budgets_ms, rng, config, variant.settings, judges)
+        return baselines.independent(predictors, budgets_ms, rng, config, variant.settings, judges)
     trained_ms = search.training_budgets(records, variant.settings)
-    rewards = reinforce.reward(variant.settings, trained_ms, evaluator(trained_ms), predictors)
-    policy, _ = reinforce.train(
-        records.space, rewards, variant.settings, trained_ms, config.seed, predictors=predictors, progress=progress
+    policy, _ = reinforce.train_generator(
+        variant.settings, predictors, evaluator(trained_ms), trained_ms, config.seed, progress=progress
     )
     # As the policy draws them: refined, all variants would look alike.
     return search.propose(policy, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)

@@ -156,12 +156,12 @@ def nas_mo(space, predictors, budgets_ms, rng, config: config_lib.Config) -> lis
     Its samples are refined as PNAG's are. OFA-MO needs none: it is an evolution from the start.
     """
     settings = dataclasses.replace(config.generator, reward="multi_objective", reward_exponent=EXPONENT)
-    found = independent(space, predictors, budgets_ms, rng, config, settings)
+    found = independent(predictors, budgets_ms, rng, config, settings)
     return search.refine(found, predictors, config.eval.refinement, rng, config.eval.pessimism)
 
 
 def independent(
-    space, predictors, budgets_ms, rng, config: config_lib.Config, settings: config_lib.Generator, evaluators=None
+    predictors, budgets_ms, rng, config: config_lib.Config, settings: config_lib.Generator, evaluators=None
 ) -> list[candidates.Candidates]:
     """One policy per budget, each trained alone (the ablation 'independent search').
 
@@ -173,8 +173,7 @@ def independent(
     for number, budget_ms in enumerate(budgets_ms):
         seed = int(rng.integers(2**31))
         evaluator = evaluators[number] if evaluators else None
-        rewards = reinforce.reward(settings, [budget_ms], evaluator, predictors)
-        policy, _ = reinforce.train(space, rewards, settings, [budget_ms], seed)
+        policy, _ = reinforce.train_generator(settings, predictors, evaluator, [budget_ms], seed)
         choices = policy.sample([budget_ms], config.eval.samples, seed)[0][0]
         found.append(candidates.rank(predictors, budget_ms, choices))
     return found

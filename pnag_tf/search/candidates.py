@@ -8,6 +8,7 @@ import numpy as np
 from absl import logging
 
 from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.util import digits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,10 +30,8 @@ class Candidates:
     def __len__(self) -> int:
         return len(self.choices)
 
-
-def budget_name(budget_ms: float) -> str:
-    """A budget as it stands in names of files and in tables: as few digits as tell it from every other number."""
-    return np.format_float_positional(budget_ms, trim="-")
+    def __getitem__(self, rows) -> Candidates:
+        return Candidates(self.budget_ms, self.choices[rows], self.top1[rows], self.latency_ms[rows])
 
 
 def rank(
@@ -46,7 +45,7 @@ def rank(
     found = within(predictors, [budget_ms], choices, pessimism)[0]
     if found.latency_ms[0] > limit_ms(predictors, budget_ms):
         fastest = found.latency_ms[0]
-        budget = budget_name(budget_ms)
+        budget = digits.shortest(budget_ms)
         logging.warning("budget %s ms: no proposal keeps it; the fastest is predicted at %.3g ms", budget, fastest)
     return found
 
@@ -63,7 +62,7 @@ def within(
         rows = order[latency_ms[order] <= limit_ms(predictors, budget_ms)]
         if not len(rows):
             rows = np.array([np.argmin(latency_ms)])
-        found.append(Candidates(float(budget_ms), choices[rows], top1[rows], latency_ms[rows]))
+        found.append(Candidates(float(budget_ms), choices, top1, latency_ms)[rows])
     return found
 
 

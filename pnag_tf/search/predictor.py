@@ -31,7 +31,7 @@ FILE = "predictors.npz"
 
 
 @dataclasses.dataclass(frozen=True)
-class Latency:
+class LatencyModel:
     """The latency model: a ridge regression, on top of a network where the paper's recipe asks for one.
 
     Attributes:
@@ -65,7 +65,7 @@ class Predictors:
         self,
         space: space_lib.SearchSpace,
         settings: config_lib.Predictors,
-        latency: Latency,
+        latency: LatencyModel,
         accuracy: accuracy_lib.Accuracy,
         report: dict[str, float],
     ):
@@ -145,10 +145,10 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     if len(arrays["center"]) != inputs:
         raise errors.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
     network = _restore(inputs, settings, arrays, "network")
-    latency = Latency(arrays["latency"])
+    latency = LatencyModel(arrays["latency"])
     if "latency_scale_ms" in meta:
         by_network = _restore(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
-        latency = Latency(arrays["latency"], by_network, meta["latency_scale_ms"])
+        latency = LatencyModel(arrays["latency"], by_network, meta["latency_scale_ms"])
     process = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
     accuracy = accuracy_lib.Accuracy(
         arrays["linear"],
@@ -225,18 +225,20 @@ def correct(predictors: Predictors, records: records_lib.Records) -> Predictors:
     return Predictors(space, predictors.settings, latency, accuracy, predictors.report)
 
 
-def _fit_latency(training: records_lib.Records, settings: config_lib.Predictors, seed: int, progress: bool) -> Latency:
+def _fit_latency(
+    training: records_lib.Records, settings: config_lib.Predictors, seed: int, progress: bool
+) -> LatencyModel:
     if settings.model == "blend":
-        return _with_ridge(Latency(np.zeros(0)), training)
+        return _with_ridge(LatencyModel(np.zeros(0)), training)
     mean, scale = float(training.latency_ms.mean()), float(training.latency_ms.std() or 1.0)
     one_hot, alone = training.space.one_hot(training.choices), dataclasses.replace(settings, members=1)
     targets = (training.latency_ms - mean) / scale
     network = ensemble.train(one_hot, targets, alone, seed + 1, progress, title="latency predictor")
     nothing = np.zeros(latency_inputs(training.space, training.choices[:1]).shape[1])
-    return Latency(np.concatenate([[mean], nothing]), network, scale)
+    return LatencyModel(np.concatenate([[mean], nothing]), network, scale)
 
 
-def _with_ridge(latency: Latency, records: records_lib.Records) -> Latency:
+def _with_ridge(latency: LatencyModel, records: records_lib.Records) -> LatencyModel:
     """The same model with its ridge regression fitted to what its network leaves of the records' latencies."""
     left = records.latency_ms - latency.by_network(records.space.one_hot(records.choices)).numpy()
     inputs = latency_inputs(records.space, records.choices)

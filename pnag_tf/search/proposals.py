@@ -14,7 +14,7 @@ from pnag_tf.search import generator as generator_lib
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import scalars
+from pnag_tf.util import digits, scalars
 
 PARENTS, CHILDREN = 50, 100  # per budget, function of accuracy and generation
 MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
@@ -165,7 +165,8 @@ def propose(
     low, high = generator.budgets_ms[0], generator.budgets_ms[-1]
     for budget_ms in budgets_ms:
         if not low <= budget_ms <= high:
-            logging.warning("budget %g ms lies outside the trained range %.4g to %.4g ms", budget_ms, low, high)
+            budget = digits.shortest(budget_ms)
+            logging.warning("budget %s ms lies outside the trained range %.4g to %.4g ms", budget, low, high)
     choices, _, _ = generator.sample(budgets_ms, samples, seed)
     found = [
         candidates.rank(predictors, budget_ms, drawn, pessimism)

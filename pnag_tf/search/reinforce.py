@@ -216,6 +216,25 @@ class PolicyGradient:
         return json.dumps(dataclasses.asdict(self.generator.settings) | {"seed": self.seed, "budgets_ms": budgets_ms})
 
 
+def train_generator(
+    settings: config_lib.Generator,
+    predictors: predictor_lib.Predictors,
+    evaluator: evaluator_lib.Evaluator | None,
+    budgets_ms: np.ndarray,
+    seed: int = 0,
+    checkpoint_folder: str | os.PathLike | None = None,
+    progress: bool = False,
+    log: scalars.Log = scalars.nowhere,
+) -> tuple[generator_lib.Generator, list[dict[str, float]]]:
+    """`train` under the reward that the settings name; its history tells how many samples keep their budget.
+
+    Args:
+      evaluator: for the reward 'pareto', trained for the same budgets.
+    """
+    rewards = reward(settings, budgets_ms, evaluator, predictors)
+    return train(predictors.space, rewards, settings, budgets_ms, seed, checkpoint_folder, predictors, progress, log)
+
+
 def train(
     space: space_lib.SearchSpace,
     rewards: Reward,

@@ -109,6 +109,20 @@ def choose(
     return met[chosen[:count]]
 
 
+def grow(
+    generator: generator_lib.Generator | None,
+    predictors: predictor_lib.Predictors,
+    records: records_lib.Records,
+    budgets_ms: np.ndarray,
+    count: int,
+    seed: int,
+    measure: Measure,
+) -> records_lib.Records:
+    """The records with up to `count` new ones that `choose` finds worth measuring; the same where it finds none."""
+    chosen = choose(generator, predictors, records, budgets_ms, count, seed)
+    return records.append(measure(chosen)) if len(chosen) else records
+
+
 def _in_turn(orders: list[np.ndarray], count: int) -> np.ndarray:
     """The first `count` different numbers of several orders, each in its turn."""
     mixed = np.stack(orders, 1).ravel()
@@ -136,18 +150,20 @@ def from_records(records: records_lib.Records, budgets_ms: Iterable[float], coun
 def confirm(found: list[candidates.Candidates], records: records_lib.Records) -> list[candidates.Candidates]:
     """Candidates with the best measured architecture of each budget in front, or second where the first is predicted
     to be better: for a budget that no measurement was aimed at it often is.
+
+    What was measured of an architecture stands in place of what was predicted of it.
     """
-    result = []
-    for proposal in found:
-        best = best_measured(records, proposal.budget_ms, 1)
-        better = len(best) and proposal.latency_ms[0] <= proposal.budget_ms and proposal.top1[0] > best.top1[0]
-        place = np.full(len(best), int(better))
-        result.append(
-            candidates.Candidates(
-                proposal.budget_ms,
-                np.insert(proposal.choices, place, best.choices, axis=0),
-                np.insert(proposal.top1, place, best.top1),
-                np.insert(proposal.latency_ms, place, best.latency_ms),
-            )
-        )
-    return result
+    return [_confirmed(proposal, best_measured(records, proposal.budget_ms, 1)) for proposal in found]
+
+
+def _confirmed(proposal: candidates.Candidates, best: records_lib.Records) -> candidates.Candidates:
+    """`confirm` for one budget; `best` is empty where no record keeps it."""
+    others = proposal[best.lacks(proposal.choices)]
+    inside = len(best) and len(others) and others.latency_ms[0] <= proposal.budget_ms
+    place = np.full(len(best), int(inside and others.top1[0] > best.top1[0]))
+    return candidates.Candidates(
+        proposal.budget_ms,
+        np.insert(others.choices, place, best.choices, axis=0),
+        np.insert(others.top1, place, best.top1),
+        np.insert(others.latency_ms, place, best.latency_ms),
+    )

@@ -247,7 +247,10 @@ def _listed(kind: str, entries: list[str]) -> str:
 # ---- saved supernets ------------------------------------------------------------------------------------------------
 
 
-def describe(path: str | os.PathLike) -> tuple[space_lib.SearchSpace, backbone_lib.Backbone]:
+Description = tuple[space_lib.SearchSpace, backbone_lib.Backbone]
+
+
+def describe(path: str | os.PathLike) -> Description:
     """Space and backbone of a saved supernet (.keras), without reading its weights.
 
     Raises:

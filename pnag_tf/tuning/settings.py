@@ -48,7 +48,7 @@ def tune(
     Raises:
       UserError: no held-out record keeps a budget, or the trials in the folder cannot be read.
     """
-    folder, space = pathlib.Path(folder), records.space
+    folder = pathlib.Path(folder)
     budgets_ms = search.training_budgets(records, config.generator)
 
     @functools.cache
@@ -62,8 +62,7 @@ def tune(
         return tau
 
     def generator_score(settings: config_lib.Generator) -> float:
-        rewards = reinforce.reward(settings, budgets_ms, train(best_evaluator)[0], predictors)
-        made, _ = reinforce.train(space, rewards, settings, budgets_ms, config.seed)
+        made, _ = reinforce.train_generator(settings, predictors, train(best_evaluator)[0], budgets_ms, config.seed)
         found = search.propose(made, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)
         feasible = [proposal for proposal in found if proposal.latency_ms[0] <= proposal.budget_ms]
         return search.volume(feasible, budgets_ms[-1], float(records.top1.min()))

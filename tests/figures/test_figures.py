@@ -223,6 +223,7 @@ def test_captions():
         == "budget 0.119 ms, latency 24.6 ms, test top-1 79.1 %"
     )
     assert figures.caption(row("pnag", 1130, "", "")) == "budget 1130 ms"
+    assert figures.caption(row("pnag", 25.0000001, "", "")) == "budget 25.0000001 ms"
 
 
 def test_stem_head_and_units_are_those_of_the_backbone():

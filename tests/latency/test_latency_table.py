@@ -34,7 +34,7 @@ class Fake:
         if progress is not None:
             progress(1, 1)
         sizes = [pathlib.Path(model).stat().st_size / 1e5 for model in models]
-        return [devices.Latency(ms, ms, ms, 1, "fake") for ms in sizes]
+        return [devices.MeasuredLatency(ms, ms, ms, 1, "fake") for ms in sizes]
 
 
 def measure(small_space, backbone, device, path, progress=lambda *_: None):

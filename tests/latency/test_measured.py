@@ -32,7 +32,7 @@ class Fake:
             raise KeyboardInterrupt
         factor = self.slowness[len(self.calls) % len(self.slowness)]
         self.calls.append([float(model.read_text()) / 1e4 for model in models])
-        return [devices.Latency(ms * factor, ms, ms, 1, "fake") for ms in self.calls[-1]]
+        return [devices.MeasuredLatency(ms * factor, ms, ms, 1, "fake") for ms in self.calls[-1]]
 
 
 @pytest.fixture

@@ -47,6 +47,13 @@ def test_the_folder_is_taken_over_and_every_stage_is_done(run):
     assert states == dict.fromkeys(road, "done")
 
 
+@pytest.mark.parametrize(("factor", "found"), [(1, True), (1 + 1e-9, False)])
+def test_budgets_are_compared_as_numbers(factor, found, run, networks):
+    budgets = tuple(factor * float(row["budget_ms"]) for row in networks[0])
+    config = dataclasses.replace(run.config, eval=dataclasses.replace(run.config.eval, budgets=budgets))
+    assert evaluate.found_by(dataclasses.replace(run, config=config)) == (networks[0] if found else None)
+
+
 @pytest.mark.parametrize("stage", [stage.name for stage in stages.ROAD if stage.once and stage.name != "rounds"])
 def test_nothing_is_made_again(stage, run):
     before = {path: path.stat().st_mtime_ns for path in run.layout.root.rglob("*") if path.is_file()}
@@ -89,7 +96,7 @@ def test_the_networks_are_found_again_with_the_numbers_that_were_written(run, ne
     found = proposals.propose(
         learn.read_generator(run),
         predictors,
-        learn.budgets_ms(run),
+        learn.budgets_ms(run.config, measure.read_records(run)),
         how.samples,
         CONFIG.seed,
         how.pessimism,
@@ -118,7 +125,7 @@ def test_the_evaluator_ranks_as_it_did(run):
 def test_the_generator_draws_the_samples_that_were_written(run):
     made, predictors = learn.read_generator(run), learn.read_predictors(run)
     written = files.rows_left(run.layout.samples)
-    for budget_ms in learn.budgets_ms(run):
+    for budget_ms in learn.budgets_ms(run.config, measure.read_records(run)):
         choices = made.sample([budget_ms], CONFIG.eval.samples, CONFIG.seed + 1)[0][0]
         top1, _, latency_ms = predictors.predict(choices)
         before = [row for row in written if float(row["budget_ms"]) == budget_ms]

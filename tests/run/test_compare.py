@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pnag_tf import zoo
-from pnag_tf.latency.device import Device, Latency
+from pnag_tf.latency.device import Device, MeasuredLatency
 from pnag_tf.run import compare
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
@@ -18,7 +18,7 @@ NAMES = ("fbnet-c", "ofa-note10-64", "pnag-gpu-90")
 def _measure(models, progress=None):
     """Latency in ms is what stands in the file."""
     values = [float(path.read_bytes()) for path in models]
-    return [Latency(ms, 0.9 * ms, 1.1 * ms, 1, "fake") for ms in values]
+    return [MeasuredLatency(ms, 0.9 * ms, 1.1 * ms, 1, "fake") for ms in values]
 
 
 @pytest.fixture(scope="module")

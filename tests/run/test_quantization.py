@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 
 from pnag_tf import config, data, main, presets
 from pnag_tf.latency import export
-from pnag_tf.latency.device import Device, Latency
+from pnag_tf.latency.device import Device, MeasuredLatency
 from pnag_tf.run import context, deploy, evaluate, learn, measure, quantization
 from pnag_tf.run import folder as folder_lib
 from pnag_tf.search import candidates, rounds
@@ -48,7 +48,7 @@ def chosen(space, subnets):
         found = candidates.Candidates(9.0, choices[None], np.array([0.5]), np.array([1.0]))
         statistics = subnets.statistics(choices)
         tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
-        latency = Latency(1.0, 1.0, 1.0, 1, "test")
+        latency = MeasuredLatency(1.0, 1.0, 1.0, 1, "test")
         finalist = deploy.Finalist(found, 0, statistics, top1=0.5, exported=tflite, latency=latency)
         finalists.append(dataclasses.replace(finalist, test=(0.25, 0.5), expected_top1=0.5))
     return [finalists[0], finalists[0], finalists[1]]
@@ -61,7 +61,7 @@ def made(model, chosen, batches, images):
 
 def _measure(tflites):
     """Latency is the length of the file in kB."""
-    return [Latency(ms := len(tflite) / 1e3, ms, ms, 1, "test") for tflite in tflites]
+    return [MeasuredLatency(ms := len(tflite) / 1e3, ms, ms, 1, "test") for tflite in tflites]
 
 
 DEVICE = Device(".tflite", export.convert, _measure, lambda: "test")
@@ -91,7 +91,7 @@ def test_judge_tells_a_wrong_network_from_a_right_one(subnets, chosen, batches):
 
 
 def test_a_split_is_told_once_a_kind_with_what_it_costs(made):
-    (float32, float16, int8), slow = made[0], Latency(1e6, 1e6, 1e6, 1, "test")
+    (float32, float16, int8), slow = made[0], MeasuredLatency(1e6, 1e6, 1e6, 1, "test")
     fast = dataclasses.replace(int8.latency, median_ms=float32.latency.median_ms / 2)
     networks = [[float32, float16, dataclasses.replace(int8, latency=fast)]] * 2
     (told,) = quantization.split_warnings(networks)

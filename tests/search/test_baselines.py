@@ -137,5 +137,5 @@ def test_evolution_asks_for_whole_populations(space, predictors):
 
 def test_independent_policies_take_any_reward(space, predictors):
     settings = dataclasses.replace(CONFIG.generator, reward="absolute", iterations=50)
-    found = baselines.independent(space, predictors, [7.0], np.random.default_rng(0), CONFIG, settings)
+    found = baselines.independent(predictors, [7.0], np.random.default_rng(0), CONFIG, settings)
     assert len(found) == 1 and len(found[0]) > 0

@@ -117,6 +117,22 @@ def test_measured_comes_before_predicted_unless_that_promises_more(predictors, g
     np.testing.assert_array_equal(nothing.choices, proposal.choices)
 
 
+@pytest.mark.parametrize(("shift", "place"), [(-1, 0), (1, 1)])
+def test_no_architecture_is_confirmed_twice(shift, place, predictors, generator, table):
+    (proposal,) = search.propose(generator, predictors, [7.0], 50, 0)
+    best = rounds.best_measured(table, 7.0, 1)
+    promised = dataclasses.replace(proposal, top1=proposal.top1 + shift)
+    for row in (0, len(proposal) - 1):
+        promised.choices[row] = best.choices[0]
+        (found,) = rounds.confirm([promised], table)
+        assert len(np.unique(found.choices, axis=0)) == len(found)
+        np.testing.assert_array_equal(found.choices[place], best.choices[0])
+        assert found.top1[place] == best.top1[0] and found.latency_ms[place] == best.latency_ms[0]
+    (alone,) = rounds.confirm([promised[[0]]], table)
+    np.testing.assert_array_equal(alone.choices, best.choices)
+    assert alone.top1 == best.top1
+
+
 def test_pnag_and_evo_end_near_the_best_of_a_table_whose_truth_is_known(space, predictors, generator, truth):
     """Regret in true top-1 to an evolution on the truth itself: PNAG's is small, and no larger than EVO's by much."""
     budgets_ms, rng = generator.budgets_ms, np.random.default_rng(0)

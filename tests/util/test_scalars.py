@@ -24,12 +24,11 @@ def test_numbers_are_kept_and_what_is_none_is_left_out(tmp_path):
     assert _read(tmp_path) == [(5, "loss", 0.25), (10, "loss", 0.125), (10, "tau", 0.5)]
 
 
-def test_a_training_logs_what_its_history_tells(space, trained, predictors, tmp_path):
+def test_a_training_logs_what_its_history_tells(trained, predictors, tmp_path):
     evaluator, _ = trained
     settings = config_lib.Generator(budgets=3, samples=2, iterations=120)
-    rewards = reinforce.reward(settings, evaluator.budgets_ms, evaluator, predictors)
-    _, history = reinforce.train(
-        space, rewards, settings, evaluator.budgets_ms, predictors=predictors, log=scalars.into(tmp_path)
+    _, history = reinforce.train_generator(
+        settings, predictors, evaluator, evaluator.budgets_ms, log=scalars.into(tmp_path)
     )
     logged = [(step, value) for step, name, value in _read(tmp_path) if name == "entropy"]
     assert logged == [(row["iteration"], round(row["entropy"], 4)) for row in history]

@@ -96,10 +96,10 @@ def measure(
     settings: Settings | None = None,
     journal: str | os.PathLike | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> list[devices.Latency]:
+) -> list[devices.MeasuredLatency]:
     """Latency of each .tflite (content or path) on a phone; see `device.Measure` and `records`."""
     return [
-        devices.Latency(record.median_ms, record.p5_ms, record.p95_ms, record.runs, record.setup.description)
+        devices.MeasuredLatency(record.median_ms, record.p5_ms, record.p95_ms, record.runs, record.setup.description)
         for record in records(models, settings=settings, journal=journal, progress=progress)
     ]
 

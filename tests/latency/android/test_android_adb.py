@@ -151,7 +151,7 @@ def test_real_models_are_run_and_timed(phone, tflites, tmp_path):
         progress=lambda done, total: seen.append((done, total)),
     )
     for latency in (small, large):
-        assert isinstance(latency, devices.Latency)
+        assert isinstance(latency, devices.MeasuredLatency)
         assert 0 < latency.p5_ms <= latency.median_ms <= latency.p95_ms
         assert latency.runs >= 3 * 5
         assert latency.device == android.describe(chosen)
