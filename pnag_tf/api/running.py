@@ -106,7 +106,7 @@ class Run:
         return stages.run(self._context, stage)
 
     def status(self) -> list[dict[str, str]]:
-        """How far the run is: one dictionary a stage, with `stage`, `state`, `changed`, `size` and `took`.
+        """How far the run is: one dictionary a stage, with `stage`, `state`, `changed`, `size`, `took` and `share`.
 
         Raises:
           UserError: nothing was made yet.

@@ -236,7 +236,8 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
     given = name == "supernet" and context.supernet_file
     if given or (stage.once and name != "rounds" and _any(stage.made(context.layout, settings))):
         return []
-    return stage.make(context) or []
+    with context.timed(f"eval/{context.config.method}/rest" if name == "eval" else name):
+        return stage.make(context) or []
 
 
 def _met(context: context_lib.Context, settings: dict, stage: Stage, need: str) -> bool:

@@ -113,6 +113,8 @@ def with_policy(network: keras.Model, policy: str) -> keras.Model:
 
     def clone(layer):
         settings = layer.get_config()
+        if not isinstance(layer, keras.layers.Layer):  # an operation, such as `x + 3`, has no policy
+            return type(layer).from_config(settings)
         return type(layer).from_config(settings | {"dtype": "float32" if layer is network.layers[-1] else policy})
 
     copy = keras.models.clone_model(network, clone_function=clone)
