@@ -7,10 +7,13 @@ import contextvars
 import pathlib
 import threading
 import time
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from pnag_tf.util import files
 
+# What leads to deployed networks; an earlier version called the latencies of records after no stage.
+ROAD = ("supernet", "latency_table", "latencies", "records", "predictors", "evaluator", "generator", "rounds", "eval")
+ROAD += ("finetune",)
 EVERY_S = 30.0  # the file is written this often, so that a killed process loses no more
 
 
@@ -86,11 +89,14 @@ def by_stage(seconds: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def of_method(seconds: Mapping[str, float], stages: Container[str], method: str) -> dict[str, float]:
-    """Stage -> the seconds that led to a method's networks, of some stages; those of `eval` for others are left out."""
-    own = {what: took for what, took in seconds.items() if f"{what}/".startswith(f"eval/{method}/")}
-    shared = {what: took for what, took in seconds.items() if not what.startswith("eval/")}
-    return {stage: took for stage, took in by_stage(shared | own).items() if stage in stages}
+def of_run(seconds: Mapping[str, float], method: str) -> float:
+    """The seconds that led to the networks of a method; those of `eval` for other methods are left out."""
+    own = f"eval/{method}"
+    return sum(
+        took
+        for what, took in seconds.items()
+        if what.split("/")[0] in ROAD and (not what.startswith("eval/") or f"{what}/".startswith(f"{own}/"))
+    )
 
 
 def share(part: float, whole: float) -> str:

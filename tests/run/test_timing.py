@@ -43,13 +43,10 @@ def test_what_a_killed_process_took_is_known(path, monkeypatch):
     assert before_its_end > 0 and timing.read(path)["a"] >= 0.2
 
 
-def test_seconds_by_stage_and_by_method():
+def test_seconds_by_stage_and_of_a_run():
     seconds = {"supernet": 60, "records": 5, "records/latencies": 1, "eval/pnag": 2, "eval/pnag/deploy": 3}
     seconds |= {"eval/random": 4, "eval/pnag_finetuned": 8, "compare": 9}
     assert timing.by_stage(seconds) == {"supernet": 60, "records": 6, "eval": 17, "compare": 9}
-    assert timing.of_method(seconds, ("supernet", "records", "eval"), "pnag") == {
-        "supernet": 60,
-        "records": 6,
-        "eval": 5,
-    }
+    assert timing.of_run(seconds, "pnag") == 60 + 6 + 2 + 3
+    assert timing.of_run(seconds, "random") == 60 + 6 + 4
     assert timing.share(6, 9) == "67 %" and timing.share(0, 0) == ""
