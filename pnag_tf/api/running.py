@@ -92,7 +92,8 @@ class Run:
 
         Args:
           stage: `"supernet"`, `"latency_table"`, `"records"`, `"predictors"`, `"evaluator"`, `"generator"`,
-            `"rounds"`, `"eval"`, `"finetune"`, `"tune"`, `"ablation"`, `"compare"`, `"figures"` or `"report"`.
+            `"rounds"`, `"eval"`, `"finetune"`, `"baselines"`, `"tune"`, `"ablation"`, `"compare"`, `"figures"` or
+            `"report"`.
 
         Returns:
           Tables to read, `(title, rows)` each, a row being a dictionary; none for stages that only write files.

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
+from pnag_tf.run import baselines, evaluate, finetune, folder, learn, measure, study, train
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import evaluate, finetune, folder, learn, measure, study, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
 from pnag_tf.util import errors, terminal
@@ -154,6 +154,17 @@ BESIDE = (
         check=finetune.check,
     ),
     Stage(
+        "baselines",
+        ("eval",),
+        "baselines/",
+        "networks off the shelf trained as long as the run took, exported, tested and timed beside the run's",
+        baselines.baselines,
+        made=lambda at, _: at.baselines.glob("*.csv"),
+        begun=lambda at: at.baselines.glob("*/*"),
+        device=True,
+        check=baselines.check,
+    ),
+    Stage(
         "tune",
         ("predictors",),
         "tune/",
@@ -221,7 +232,7 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
       UserError: something that the user can mend.
     """
     stage, settings = STAGES[name], _settings(context)
-    if not context.has_supernet and name in ("supernet", "latency_table", "finetune"):
+    if not context.has_supernet and name in ("supernet", "latency_table", "finetune", "baselines"):
         raise errors.UserError(f"stage {name}: with given records there is no network")
     stage.check(context)
     if context.has_supernet and stage.device:

@@ -36,7 +36,7 @@ def look(root: pathlib.Path) -> list[dict[str, str]]:
                 "state": state,
                 "changed": _ago(max(path.stat().st_mtime for path in paths)) if paths else "",
                 "size": f"{sum(path.stat().st_size for path in paths) / 1e6:.2f} MB" if paths else "",
-                "took": _duration(took) if took else "",
+                "took": timing.duration(took) if took else "",
                 "share": timing.share(took, sum(seconds.values())) if took else "",
             }
         )
@@ -73,11 +73,4 @@ def _progress(layout: layout_lib.Layout, stage: stages.Stage, settings: dict) ->
 
 
 def _ago(changed: float) -> str:
-    return f"{_duration(max(0.0, time.time() - changed))} ago"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{timing.duration(max(0.0, time.time() - changed))} ago"

@@ -102,3 +102,11 @@ def of_run(seconds: Mapping[str, float], method: str) -> float:
 def share(part: float, whole: float) -> str:
     """A part of a whole for a person to read, such as '44 %'."""
     return f"{100 * part / whole:.0f} %" if whole else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person to read, in whole units."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -59,9 +59,7 @@ def build(name: str, classes: int, resolution: int, pixels: Pixels | None = None
     Raises:
       UserError: there is no network of that name, it does not take the resolution, or the weights cannot be had.
     """
-    network = entry(name)
-    if not network.least <= resolution <= network.most:
-        raise errors.UserError(f"{name}: expected images of {network.least} to {network.most} px, found {resolution}")
+    network = taking(name, resolution)
     model = network.make(classes, resolution, pixels if network.pretrained else None)
     return _renamed(model, name)
 
@@ -71,6 +69,14 @@ def entry(name: str) -> Network:
     if name not in NETWORKS:
         raise errors.UserError(f"unknown network '{name}'; choose from {', '.join(NETWORKS)}")
     return NETWORKS[name]
+
+
+def taking(name: str, resolution: int) -> Network:
+    """`entry` of a network that takes images of a resolution. Raises UserError when it does not."""
+    network = entry(name)
+    if not network.least <= resolution <= network.most:
+        raise errors.UserError(f"{name}: expected images of {network.least} to {network.most} px, found {resolution}")
+    return network
 
 
 def fitting(resolution: int) -> tuple[str, ...]:
