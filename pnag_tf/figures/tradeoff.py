@@ -87,7 +87,7 @@ def frontier(
 
 
 @style.styled
-def rivals(rows: Sequence[Mapping[str, Any]]) -> figure_lib.Figure:
+def baselines(rows: Sequence[Mapping[str, Any]]) -> figure_lib.Figure:
     """The networks that a method found, as a line, and fixed networks, a point each; the names say the minutes.
 
     Args:
@@ -98,7 +98,7 @@ def rivals(rows: Sequence[Mapping[str, Any]]) -> figure_lib.Figure:
     """
     rows = style.known(rows, "test_top1", "latency_ms")
     if not rows:
-        raise style.NothingToDraw("rivals: no network with a latency and a top-1")
+        raise style.NothingToDraw("baselines: no network with a latency and a top-1")
     groups: dict[str, list] = {}
     for row in sorted(rows, key=lambda row: float(row["latency_ms"])):
         groups.setdefault(row["method"] or row["network"], []).append(row)

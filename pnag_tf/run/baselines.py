@@ -17,7 +17,7 @@ from absl import logging
 
 from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, evaluate, rivals, timing
+from pnag_tf.run import deploy, dominance, evaluate, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import finetune, pace
 from pnag_tf.util import errors, files
@@ -59,13 +59,13 @@ def baselines(context: context_lib.Context) -> evaluate.Tables:
         logging.warning("the training of the given supernet is not in the run's minutes; --baseline_minutes sets them")
     rows: list[dict] = []
     for name in wanted:
-        rows.append(dict.fromkeys(rivals.COLUMNS, "") | _made(context, name, seconds))
-        files.write_csv(path, rows, rivals.COLUMNS)
+        rows.append(dict.fromkeys(dominance.COLUMNS, "") | _made(context, name, seconds))
+        files.write_csv(path, rows, dominance.COLUMNS)
     own = [row | {"minutes": _minutes(run_s)} for row in own]
     rows = _timed(context, [*own, *rows])
-    files.write_csv(path, rows, rivals.COLUMNS)
+    files.write_csv(path, rows, dominance.COLUMNS)
     shown = [{column: row[column] for column in SHOWN} for row in rows]
-    return [(f"{context.config.method} against networks off the shelf: {rivals.verdict(rows)}", shown)]
+    return [(f"{context.config.method} against networks off the shelf: {dominance.verdict(rows)}", shown)]
 
 
 def _own(context: context_lib.Context) -> list[dict]:
@@ -79,7 +79,7 @@ def _own(context: context_lib.Context) -> list[dict]:
     rows = []
     for row in {row["arch"]: row for row in found}.values():
         facts = {column: row[column] for column in kept} | {"network": f"{method}-{row['budget_ms']}", "method": method}
-        rows.append(dict.fromkeys(rivals.COLUMNS, "") | facts)
+        rows.append(dict.fromkeys(dominance.COLUMNS, "") | facts)
     for row in rows:
         if not _file(context, row).exists():
             raise errors.UserError(f"expected {_file(context, row)}, found none: stage eval deploys it")

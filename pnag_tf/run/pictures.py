@@ -11,8 +11,8 @@ import numpy as np
 from matplotlib import figure as figure_lib
 
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+from pnag_tf.run import dominance
 from pnag_tf.run import layout as layout_lib
-from pnag_tf.run import rivals
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen
@@ -74,8 +74,8 @@ def _figures(layout: layout_lib.Layout) -> Iterator[tuple[str, Callable[[], figu
     yield "convergence", functools.partial(curves.convergence, evaluator, generator)
     samples = _rows(layout.samples, ("method", "budget_ms", "latency_ms"))
     yield "latency_histograms", functools.partial(histograms.latency_histograms, samples)
-    for rows in rivals.tables(layout).values():
-        yield "baselines", functools.partial(tradeoff.rivals, rows)
+    for rows in dominance.tables(layout).values():
+        yield "baselines", functools.partial(tradeoff.baselines, rows)
     proposed = _proposed(layout)
     records = _rows(layout.records, ("top1", "latency_ms"))
     yield "frontier", functools.partial(tradeoff.frontier, proposed, records)

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pnag_tf
 from pnag_tf import figures
 from pnag_tf.latency import table as latency_table
-from pnag_tf.run import folder, pictures, rivals, signal, timing
+from pnag_tf.run import dominance, folder, pictures, signal, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen, pages
@@ -88,7 +88,7 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
         date=datetime.date.today().isoformat(),
         facts=_facts(layout, settings),
         warnings=list(_warnings(layout, methods)),
-        rivals=_rivals(layout, drawn),
+        baselines=_baselines(layout, drawn),
         methods=methods,
         figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
         comparisons=_comparisons(layout),
@@ -173,10 +173,10 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Proposed
         yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."
 
 
-def _rivals(layout: layout_lib.Layout, drawn: Mapping[str, str]) -> list[tuple[str, str, list[dict[str, str]]]]:
+def _baselines(layout: layout_lib.Layout, drawn: Mapping[str, str]) -> list[tuple[str, str, list[dict[str, str]]]]:
     """(picture, verdict, rows) of the table of the stage `baselines`; nothing before that stage."""
-    found = rivals.tables(layout).values()
-    return [(drawn["baselines"], rivals.verdict(rows), rows) for rows in found if "baselines" in drawn]
+    found = dominance.tables(layout).values()
+    return [(drawn["baselines"], dominance.verdict(rows), rows) for rows in found if "baselines" in drawn]
 
 
 def _seconds(layout: layout_lib.Layout) -> list[tuple[str, str, str]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from pnag_tf.run import baselines, evaluate, finetune, folder, learn, measure, study, train
+from pnag_tf.run import baselines, dominance, evaluate, finetune, folder, learn, measure, study, train
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
@@ -159,7 +159,7 @@ BESIDE = (
         "baselines/",
         "networks off the shelf trained as long as the run took, exported, tested and timed beside the run's",
         baselines.baselines,
-        made=lambda at, _: at.baselines.glob("*.csv"),
+        made=lambda at, _: map(at.baselines_table, dominance.tables(at)),
         begun=lambda at: at.baselines.glob("*/*"),
         device=True,
         check=baselines.check,

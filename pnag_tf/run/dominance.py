@@ -1,4 +1,4 @@
-"""Networks of a run against networks off the shelf: the table of both, and who beats whom."""
+"""Networks of a run against the baselines: the table of both, and which are dominated."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rows = Sequence[Mapping[str, str]]
 
 
 def tables(layout: layout_lib.Layout) -> dict[str, list[dict[str, str]]]:
-    """Device -> the rows of its table that are measured; devices with both kinds of networks alone."""
+    """Device -> the rows of its table, once the networks of the run and the baselines in it are measured."""
     found = {}
     for path in sorted(layout.baselines.glob("*.csv")):
         rows = [row for row in files.read_csv(path, COLUMNS) if row["latency_ms"] and row["test_top1"]]
