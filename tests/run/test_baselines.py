@@ -14,14 +14,15 @@ from pnag_tf.supernet import pace
 from pnag_tf.util import errors, files, scalars
 from pnag_tf.zoo import shelf
 
-NETWORKS = ("resnet_8", "tiny_cnn")
+NETWORKS = ("tutorial_cnn", "tiny_cnn")
 
 
 def _config(image_folder, **settings):
+    """Preset tiny at 20 px: the tutorial's CNN takes no less."""
     tiny = presets.preset("tiny")
     return dataclasses.replace(
         tiny,
-        backbone=dataclasses.replace(tiny.backbone, classes=2),
+        backbone=dataclasses.replace(tiny.backbone, classes=2, resolution=20),
         data=config_lib.Data("folder", str(image_folder), augmentation="none", batch_size=16),
         latency=config_lib.Latency(source="measured"),
         baselines=config_lib.Baselines(**{"networks": NETWORKS} | settings),
@@ -76,9 +77,9 @@ def test_networks_are_trained_as_long_as_the_run_and_timed_beside_it(deployed, p
     with pytest.raises(KeyboardInterrupt):
         stages.run(deployed, "baselines")
     assert paced == [30.0, 30.0]  # seconds: neither another method nor the comparison counts
-    assert [row["network"] for row in files.read_csv(table, ())] == ["resnet_8"]
+    assert [row["network"] for row in files.read_csv(table, ())] == ["tutorial_cnn"]
     assert dominance.tables(deployed.layout) == {}
-    kept = {path: path.stat().st_mtime_ns for path in deployed.layout.baselines.glob("resnet_8/*")}
+    kept = {path: path.stat().st_mtime_ns for path in deployed.layout.baselines.glob("tutorial_cnn/*")}
     ((title, shown),) = stages.run(deployed, "baselines")
     assert len(paced) == 2 and len(read) == 2  # test images once a network
     assert kept == {path: path.stat().st_mtime_ns for path in kept}
@@ -86,9 +87,9 @@ def test_networks_are_trained_as_long_as_the_run_and_timed_beside_it(deployed, p
     assert [row["network"] for row in rows] == ["pnag-1", "pnag-3", *NETWORKS]
     assert [row["minutes"] for row in rows[:2]] == ["0.5", "0.5"] and all(float(row["latency_ms"]) > 0 for row in rows)
     assert [row["epochs"] for row in rows] == ["", "", "2", "2"] and all(float(row["minutes"]) > 0 for row in rows)
-    assert [row["params"] for row in rows] == ["10", "10", "77522", "6482"]
-    described = files.read_json(deployed.layout.baselines / "resnet_8_cpu.json")
-    assert described["file"] == "resnet_8_cpu.tflite" and described["test_top1"] == rows[2]["test_top1"]
+    assert [row["params"] for row in rows] == ["10", "10", "60610", "6290"]
+    described = files.read_json(deployed.layout.baselines / "tutorial_cnn_cpu.json")
+    assert described["file"] == "tutorial_cnn_cpu.tflite" and described["test_top1"] == rows[2]["test_top1"]
     assert title.endswith(dominance.verdict(rows)) and len(shown) == 4
     assert deployed.seconds()["baselines/tiny_cnn"] > 0
     monkeypatch.setattr(baselines, "_train", _forbidden)
@@ -152,8 +153,8 @@ def test_the_learning_rate_grows_with_the_batch_and_shrinks_for_known_weights(im
     ("settings", "message"),
     [
         ({"networks": ("lenet",)}, "unknown network 'lenet'; choose from tutorial_cnn"),
-        ({"networks": ("tutorial_cnn",)}, "tutorial_cnn: expected images of 18 to 64 px, found 16"),
-        ({"weights": "imagenet"}, "expected a network of keras.applications, found resnet_8, tiny_cnn"),
+        ({"networks": ("mobilenet_v2_0.5", "resnet_20")}, "unknown network 'resnet_20'"),
+        ({"weights": "imagenet"}, "expected a network of keras.applications, found tutorial_cnn, tiny_cnn"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_made(settings, message, image_folder, tmp_path):
@@ -161,6 +162,12 @@ def test_what_cannot_be_used_is_said_before_anything_is_made(settings, message, 
     with pytest.raises(errors.UserError, match=message):
         stages.run(run, "baselines")
     assert not (tmp_path / "run").exists()
+
+
+def test_images_that_a_network_does_not_take(image_folder, tmp_path):
+    config = dataclasses.replace(_config(image_folder), backbone=presets.preset("tiny").backbone)
+    with pytest.raises(errors.UserError, match="tutorial_cnn: expected images of 18 to 64 px, found 16"):
+        baselines.check(context.make(config, tmp_path))
 
 
 def test_a_deployed_file_that_is_gone(deployed, image_folder, tmp_path):
@@ -172,7 +179,7 @@ def test_a_deployed_file_that_is_gone(deployed, image_folder, tmp_path):
 
 def test_no_name_stands_for_all_that_fit(image_folder):
     config = _config(image_folder, networks=())
-    assert baselines.names(config) == shelf.fitting(16)
+    assert baselines.names(config) == shelf.fitting(20)
 
 
 # ---- who is dominated ------------------------------------------------------------------------------------------------
