@@ -18,7 +18,6 @@ from absl import logging
 from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, dominance, evaluate, timing
-from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import finetune, pace
 from pnag_tf.util import errors, files
 from pnag_tf.zoo import counting, shelf
@@ -69,12 +68,9 @@ def baselines(context: context_lib.Context) -> evaluate.Tables:
 
 
 def _own(context: context_lib.Context) -> list[dict]:
-    """The run's deployed networks, each once: fine-tuned where they have been. Raises UserError for a missing file."""
-    layout, config = context.layout, context.config
-    for method in (f"{config.method}{layout_lib.FINETUNED}", config.method):
-        found = files.rows_left(layout.table(method), ("budget_ms", "arch", "test_top1"))
-        if found:
-            break
+    """The run's deployed networks, each once. Raises UserError for a missing file."""
+    method, path = context.config.method, context.layout.table(context.config.method)
+    found = files.read_csv(path, ("budget_ms", "arch", "test_top1"))
     kept = ("arch", "budget_ms", "validation_top1", "test_top1", "test_top5", "params", "madds")
     rows = []
     for row in {row["arch"]: row for row in found}.values():
@@ -180,7 +176,9 @@ def _recipe(config: config_lib.Config, name: str, weights: str) -> config_lib.Co
         rate *= config.data.batch_size / BATCH
     if network.pretrained and weights == "imagenet":
         rate *= PRETRAINED
-    settings = dataclasses.replace(config.finetune, optimizer=network.optimizer, learning_rate=rate)
+    settings = dataclasses.replace(
+        config.finetune, least_steps=0, optimizer=network.optimizer, learning_rate=rate
+    )
     return dataclasses.replace(config, finetune=settings)
 
 
