@@ -53,8 +53,8 @@ def baselines(context: context_lib.Context) -> evaluate.Tables:
     own, path = _own(context), context.layout.baselines_table(context.config.device)
     wanted, run_s = names(context.config), timing.of_run(context.seconds(), context.config.method)
     seconds = _seconds(context.config.baselines, run_s, len(wanted))
-    whole = timing.duration(seconds * len(wanted))
-    print(f"baselines: {len(wanted)} networks, {_minutes(seconds)} minutes of training each, {whole} in all", flush=True)
+    each, whole = _minutes(seconds), timing.duration(seconds * len(wanted))
+    print(f"baselines: {len(wanted)} networks, {each} minutes of training each, {whole} in all", flush=True)
     if context.supernet_file and not context.config.baselines.minutes:
         logging.warning("the training of the given supernet is not in the run's minutes; --baseline_minutes sets them")
     rows: list[dict] = []
