@@ -177,7 +177,7 @@ def _recipe(config: config_lib.Config, name: str, weights: str) -> config_lib.Co
         rate *= config.data.batch_size / BATCH
     if network.pretrained and weights == "imagenet":
         rate *= PRETRAINED
-    settings = dataclasses.replace(config.finetune, least_steps=0, optimizer=network.optimizer, learning_rate=rate)
+    settings = config_lib.Finetune(1, optimizer=network.optimizer, learning_rate=rate, ema=config.finetune.ema)
     return dataclasses.replace(config, finetune=settings)
 
 

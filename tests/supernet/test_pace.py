@@ -32,7 +32,8 @@ def test_epochs_are_what_fits(seconds, expected):
 @pytest.fixture(scope="module")
 def config(image_folder):
     images = config_lib.Data("folder", str(image_folder), augmentation="none", batch_size=16)
-    return dataclasses.replace(presets.preset("tiny"), data=images)
+    settings = config_lib.Finetune(epochs=2, optimizer="adam", learning_rate=1e-3)
+    return dataclasses.replace(presets.preset("tiny"), data=images, finetune=settings)
 
 
 def test_the_pace_is_measured_on_the_start_that_training_goes_on_from(config, tmp_path):
@@ -46,6 +47,5 @@ def test_the_pace_is_measured_on_the_start_that_training_goes_on_from(config, tm
     found = pace.measure(start, config, splits, tmp_path, seconds, spread)
     plan = pace.plan(found, seconds, splits.steps_per_epoch(16))
     assert plan.epochs >= 1 and 0 < found.step_s < 1 and found.spent_s < time.monotonic() - began
-    few = dataclasses.replace(config, finetune=config_lib.Finetune(epochs=2, optimizer="adam", learning_rate=1e-3))
-    _, history = finetune.train(start, few, splits, tmp_path, progress=False, distribution=spread, steps=5)
+    _, history = finetune.train(start, config, splits, tmp_path, progress=False, distribution=spread, steps=5)
     assert len(begun) == 1 and [row["epoch"] for row in history] == [0, 1, 2]
