@@ -159,7 +159,7 @@ def _train(context: context_lib.Context, name: str, folder: pathlib.Path, plan: 
     if "epochs" not in plan:
         found = pace.measure(start, config, splits, folder, plan["seconds"], context.distribution)
         fitting = pace.plan(found, plan["seconds"], splits.steps_per_epoch(config.data.batch_size))
-        plan |= dataclasses.asdict(fitting)
+        plan |= dataclasses.asdict(found) | dataclasses.asdict(fitting)
         files.write_json(folder / "plan.json", plan)
     config = dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=plan["epochs"]))
     log, spread = context.log(f"baselines/{name}"), context.distribution

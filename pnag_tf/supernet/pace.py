@@ -16,7 +16,7 @@ from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import finetune
 
 SHARE = 0.03  # of the time, spent on measuring the pace
-MOST_STEPS = 200
+LEAST_STEPS, MOST_STEPS = 4, 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Pace:
       spent_s: what it took to find out.
       start_s: before the first step of a process, while the training is compiled.
       step_s: a batch of training images.
-      validation_s: all validation images.
+      validation_s: all validation images, from the first to be read.
       keep_s: to save the network.
     """
 
@@ -69,22 +69,27 @@ def measure(
     def feed(images):
         return finetune.fed(images, splits.info.classes, distribution)
 
-    def fit(steps: int) -> None:
-        network.fit(feed(splits.train(batch, steps=steps)), steps_per_epoch=steps, shuffle=False, verbose=0)
+    def fit(steps: int) -> list[float]:
+        clock, images = _Clock(), feed(splits.train(batch, steps=steps))
+        network.fit(images, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[clock])
+        return clock.times
 
-    def evaluate(steps: int) -> None:
-        network.evaluate(feed(validation.take(steps)), verbose=0)
+    def evaluate(steps: int) -> list[float]:
+        clock = _Clock()
+        network.evaluate(feed(validation.take(steps)), verbose=0, callbacks=[clock])
+        return clock.times
 
     compiling = time.monotonic()
     network = finetune.compiled(distribution.shared(path), config, 1, distribution)
     fit(1)
     evaluate(1)
     start_s = time.monotonic() - compiling
-    step_s = _timed(lambda: fit(2)) / 2  # roughly
-    steps = int(min(max(SHARE * seconds / step_s, 2), MOST_STEPS))
-    step_s = _timed(lambda: fit(steps)) / steps
-    some = min(batches, max(1, steps // 4))
-    validation_s = _timed(lambda: evaluate(some)) / some * batches
+    roughly_s = _interval(fit(3))
+    step_s = _interval(fit(int(min(max(SHARE * seconds / roughly_s, LEAST_STEPS), MOST_STEPS))))
+    looking = time.monotonic()
+    some = min(batches, LEAST_STEPS)
+    times = evaluate(some)
+    validation_s = time.monotonic() - looking + (batches - some) * _interval(times)
     return Pace(time.monotonic() - began, start_s, step_s, validation_s, keep_s)
 
 
@@ -103,3 +108,22 @@ def _timed(run: Callable[[], None]) -> float:
     start = time.monotonic()
     run()
     return time.monotonic() - start
+
+
+class _Clock(keras.callbacks.Callback):
+    """Notes when each batch was done: before the first one the pipeline starts, which is no part of the pace."""
+
+    def __init__(self):
+        super().__init__()
+        self.times: list[float] = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.times.append(time.monotonic())
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.times.append(time.monotonic())
+
+
+def _interval(times: list[float]) -> float:
+    """Seconds from one batch to the next; nothing is known of a single one."""
+    return max(times[-1] - times[0], 1e-6) / (len(times) - 1) if len(times) > 1 else 0.0

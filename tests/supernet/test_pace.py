@@ -29,6 +29,11 @@ def test_epochs_are_what_fits(seconds, expected):
     assert (found.epochs, found.steps) == expected
 
 
+def test_a_pace_is_from_batch_to_batch():
+    assert pace._interval([10.0, 10.5, 11.0]) == 0.5
+    assert pace._interval([10.0]) == 0.0  # all there is
+
+
 @pytest.fixture(scope="module")
 def config(image_folder):
     images = config_lib.Data("folder", str(image_folder), augmentation="none", batch_size=16)
