@@ -157,7 +157,8 @@ def _train(context: context_lib.Context, name: str, folder: pathlib.Path, plan: 
     config, splits = _recipe(context.config, name, plan["weights"]), context.resources.splits
     start = functools.partial(_start, context, name, plan["weights"])
     if "epochs" not in plan:
-        found = pace.measure(start, config, splits, folder, plan["seconds"], context.distribution)
+        with context.timed(f"baselines/{name}/pace"):  # no part of the training
+            found = pace.measure(start, config, splits, folder, plan["seconds"], context.distribution)
         fitting = pace.plan(found, plan["seconds"], splits.steps_per_epoch(config.data.batch_size))
         plan |= dataclasses.asdict(found) | dataclasses.asdict(fitting)
         files.write_json(folder / "plan.json", plan)

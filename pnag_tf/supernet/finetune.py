@@ -195,8 +195,13 @@ class _State(keras.callbacks.Callback):
         self.path = path
 
     def on_epoch_begin(self, epoch, logs=None):
-        with files.replacing(self.path) as beside:
-            self.model.save_weights(beside)
+        keep_state(self.model, self.path)
+
+
+def keep_state(network: keras.Model, path: pathlib.Path) -> None:
+    """Saves what training goes on with: weights, their average, the optimizer."""
+    with files.replacing(path) as beside:
+        network.save_weights(beside)
 
 
 def keep(network: keras.Model, path: pathlib.Path) -> None:

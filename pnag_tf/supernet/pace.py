@@ -15,8 +15,9 @@ from pnag_tf import data as data_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import finetune
 
-SHARE = 0.03  # of the time, spent on measuring the pace
+SHARE = 0.03  # of the time, by which the steps are measured
 LEAST_STEPS, MOST_STEPS = 4, 200
+LOOKS = 12  # batches of validation images, of which the first ones come out of the pipeline's store
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +25,12 @@ class Pace:
     """How fast a network trains, in seconds.
 
     Attributes:
-      spent_s: what it took to find out.
       start_s: before the first step of a process, while the training is compiled.
       step_s: a batch of training images.
       validation_s: all validation images, from the first to be read.
-      keep_s: to save the network.
+      keep_s: to save the network, and what the next epoch begins with.
     """
 
-    spent_s: float
     start_s: float
     step_s: float
     validation_s: float
@@ -59,7 +58,6 @@ def measure(
     Args:
       start, config, splits, folder: as for `finetune.train`, which then begins with the start that is saved here.
     """
-    began = time.monotonic()
     path, batch = folder / finetune.BEST, config.data.batch_size
     network = start()
     keep_s = _timed(lambda: finetune.keep(network, distribution.written(path)))
@@ -86,17 +84,22 @@ def measure(
     start_s = time.monotonic() - compiling
     roughly_s = _interval(fit(3))
     step_s = _interval(fit(int(min(max(SHARE * seconds / roughly_s, LEAST_STEPS), MOST_STEPS))))
+    keep_s += _timed(lambda: finetune.keep_state(network, distribution.written(folder / finetune.STATE)))
+    distribution.written(folder / finetune.STATE).unlink()
     looking = time.monotonic()
-    some = min(batches, LEAST_STEPS)
+    some = min(batches, LOOKS)
     times = evaluate(some)
     validation_s = time.monotonic() - looking + (batches - some) * _interval(times)
-    return Pace(time.monotonic() - began, start_s, step_s, validation_s, keep_s)
+    return Pace(start_s, step_s, validation_s, keep_s)
 
 
 def plan(pace: Pace, seconds: float, steps_per_epoch: int) -> Plan:
-    """What fits into the seconds that are left; where that is less than an epoch, one with as many steps as fit."""
+    """What fits into the seconds, the start included; where that is less than an epoch, one with as many steps as fit.
+
+    What it took to measure the pace does not count.
+    """
     judging_s = pace.validation_s + pace.keep_s
-    left_s = seconds - pace.spent_s - pace.start_s - pace.validation_s  # training begins with a look at validation
+    left_s = seconds - pace.start_s - pace.validation_s  # training begins with a look at validation
     epochs = math.floor(left_s / (steps_per_epoch * pace.step_s + judging_s))
     if epochs >= 1:
         return Plan(epochs, steps_per_epoch)
@@ -125,5 +128,6 @@ class _Clock(keras.callbacks.Callback):
 
 
 def _interval(times: list[float]) -> float:
-    """Seconds from one batch to the next; nothing is known of a single one."""
-    return max(times[-1] - times[0], 1e-6) / (len(times) - 1) if len(times) > 1 else 0.0
+    """Seconds from one batch to the next, without the first third; nothing is known of a single one."""
+    later = times[len(times) // 3 :]
+    return max(later[-1] - later[0], 1e-6) / (len(later) - 1) if len(later) > 1 else 0.0

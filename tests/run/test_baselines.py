@@ -57,7 +57,7 @@ def paced(monkeypatch):
 
     def measure(start, config, splits, folder, seconds, distribution):
         asked.append(seconds)
-        return pace.Pace(0, 0, 1.0, 1.0, 0.0)
+        return pace.Pace(0, 1.0, 1.0, 0.0)
 
     monkeypatch.setattr(pace, "measure", measure)
     return asked

@@ -1,7 +1,6 @@
 """Training by the clock: what fits is planned by hand-made paces, and the pace of a real network is what it takes."""
 
 import dataclasses
-import time
 
 import keras
 import pytest
@@ -11,7 +10,7 @@ from pnag_tf import data, presets
 from pnag_tf.supernet import distribution, finetune, pace
 from pnag_tf.zoo import shelf
 
-PACE = pace.Pace(spent_s=4, start_s=3, step_s=0.5, validation_s=2, keep_s=1)
+PACE = pace.Pace(start_s=7, step_s=0.5, validation_s=2, keep_s=1)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,8 @@ def test_epochs_are_what_fits(seconds, expected):
 
 
 def test_a_pace_is_from_batch_to_batch():
-    assert pace._interval([10.0, 10.5, 11.0]) == 0.5
+    assert pace._interval([10.0, 10.5, 11.0, 11.5]) == 0.5
+    assert pace._interval([10.0, 10.1, 10.2, 11.2, 12.2, 13.2]) == 1.0  # without what was ready
     assert pace._interval([10.0]) == 0.0  # all there is
 
 
@@ -48,9 +48,9 @@ def test_the_pace_is_measured_on_the_start_that_training_goes_on_from(config, tm
         begun.append(keras.utils.set_random_seed(0))
         return shelf.build("tiny_cnn", 2, 16)
 
-    began, seconds = time.monotonic(), 8.0
+    seconds = 8.0
     found = pace.measure(start, config, splits, tmp_path, seconds, spread)
     plan = pace.plan(found, seconds, splits.steps_per_epoch(16))
-    assert plan.epochs >= 1 and 0 < found.step_s < 1 and found.spent_s < time.monotonic() - began
+    assert plan.epochs >= 1 and found.step_s > 0
     _, history = finetune.train(start, config, splits, tmp_path, progress=False, distribution=spread, steps=5)
     assert len(begun) == 1 and [row["epoch"] for row in history] == [0, 1, 2]
