@@ -187,7 +187,7 @@ class Finetune:
 
 @dataclasses.dataclass(frozen=True)
 class Baselines:
-    """Networks off the shelf, trained in the time that the run took (stage `baselines`)."""
+    """Off-the-shelf networks, trained in the time that the run took (stage `baselines`)."""
 
     networks: tuple[str, ...] = ()  # names in zoo/shelf.py; empty = all that are for the resolution
     time: Literal["each", "shared"] = "each"  # 'each' trains as long as the run took, or all together do ('shared')

@@ -1,4 +1,4 @@
-"""The stage `baselines`: networks off the shelf, trained in the time that the run took, against the run's own.
+"""The stage `baselines`: off-the-shelf networks, trained in the time that the run took, against the run's own.
 
 They are trained on the same images, at the same resolution and with the same augmentation, from random weights unless
 `baselines.weights` says otherwise; the best epoch by validation is kept, and test images are read once. All are timed
@@ -65,7 +65,7 @@ def baselines(context: context_lib.Context) -> evaluate.Tables:
     rows = _timed(context, [*own, *rows])
     files.write_csv(path, rows, dominance.COLUMNS)
     shown = [{column: row[column] for column in SHOWN} for row in rows]
-    return [(f"{context.config.method} against networks off the shelf: {dominance.verdict(rows)}", shown)]
+    return [(f"{context.config.method} against off-the-shelf networks: {dominance.verdict(rows)}", shown)]
 
 
 def _own(context: context_lib.Context) -> list[dict]:

@@ -40,7 +40,7 @@ def tables(layout: layout_lib.Layout) -> dict[str, list[dict[str, str]]]:
 
 
 def dominating(network: Mapping[str, str], rows: Rows) -> list[str]:
-    """The networks off the shelf that are more accurate on test images and faster, the most accurate first."""
+    """The off-the-shelf networks that are more accurate on test images and faster, the most accurate first."""
     top1, latency_ms = _figures(network)
     better = [(*_figures(row), row["network"]) for row in rows if not row["method"]]
     better = [each for each in better if each[0] > top1 and each[1] < latency_ms]

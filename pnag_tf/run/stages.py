@@ -157,7 +157,7 @@ BESIDE = (
         "baselines",
         ("eval",),
         "baselines/",
-        "networks off the shelf trained as long as the run took, exported, tested and timed beside the run's",
+        "off-the-shelf networks trained as long as the run took, exported, tested and timed beside the run's",
         baselines.baselines,
         made=lambda at, _: map(at.baselines_table, dominance.tables(at)),
         begun=lambda at: at.baselines.glob("*/*"),

@@ -1,4 +1,4 @@
-"""Networks off the shelf: what one would train on one's own images instead of searching for a network.
+"""Off-the-shelf networks: what one would train on one's own images instead of searching for a network.
 
     from pnag_tf.zoo import shelf
     model = shelf.build("mobilenet_v3_small", classes=10, resolution=32)    # logits [n, 10]
@@ -31,7 +31,7 @@ Pixels = tuple[Sequence[float], Sequence[float]]
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network off the shelf.
+    """An off-the-shelf network.
 
     Attributes:
       make: (classes, resolution, pixels or None) -> the network; with pixels it starts from ImageNet's weights.

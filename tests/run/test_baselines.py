@@ -96,7 +96,7 @@ def test_networks_are_trained_as_long_as_the_run_and_timed_beside_it(deployed, p
     stages.run(deployed, "baselines")
     assert len(read) == 2 and set(dominance.tables(deployed.layout)) == {"cpu"}
     page = report.write(deployed.layout).read_text()
-    assert dominance.verdict(files.read_csv(table, ())) in page and page.index("off the shelf") < page.index("Budget:")
+    assert dominance.verdict(files.read_csv(table, ())) in page and page.index("off-the-shelf") < page.index("Budget:")
     assert "<td>supernet</td><td>20 s</td>" in page
 
 

@@ -1,4 +1,4 @@
-"""Networks off the shelf: which fit a resolution, their sizes, and that they take images as the run gives them."""
+"""Off-the-shelf networks: which fit a resolution, their sizes, and that they take images as the run gives them."""
 
 import types
 
