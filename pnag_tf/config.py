@@ -179,9 +179,20 @@ class Finetune:
 
     epochs: int = 75  # 0 = none: networks are deployed with the supernet's weights
     least_steps: int = 0  # few images are seen in as many epochs more
-    learning_rate: float = 0.02  # SGD with momentum, cosine to 0
+    optimizer: Literal["sgd", "adam"] = "sgd"  # 'sgd' (with Nesterov's momentum) or 'adam'
+    learning_rate: float = 0.02  # cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
     archs: str = ""  # for stage finetune: CSV with columns budget_ms and arch, as another run's eval/pnag.csv
+
+
+@dataclasses.dataclass(frozen=True)
+class Baselines:
+    """Off-the-shelf networks, trained in the time that the run took (stage `baselines`)."""
+
+    networks: tuple[str, ...] = ()  # names in zoo/shelf.py; empty = all that are for the resolution
+    time: Literal["each", "shared"] = "each"  # 'each' trains as long as the run took, or all together do ('shared')
+    minutes: float = 0.0  # that long instead of as long as the run took; 0 = as long as the run took
+    weights: Literal["none", "imagenet"] = "none"  # what networks of keras.applications start from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,6 +242,7 @@ class Config:
     eval: Eval = Eval()
     finetune: Finetune = Finetune()
     tune: Tune = Tune()
+    baselines: Baselines = Baselines()
     memory: Memory = Memory()
     ray: Ray = Ray()
     device: Literal["cpu", "gpu", "mobile"] = "cpu"  # whose latency counts

@@ -25,6 +25,7 @@ from pnag_tf.api import entering
 from pnag_tf.latency import export
 from pnag_tf.run import context, evaluate, folder, layout, learn, stages, status
 from pnag_tf.supernet import distribution, ofa
+from pnag_tf.zoo import shelf
 
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
@@ -63,6 +64,12 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "archs", "", "what --stage=finetune trains: a CSV budget_ms,arch such as another run's eval/pnag.csv"
 )
+flags.DEFINE_list(
+    "baselines", [], f"of --stage=baselines: {', '.join(shelf.NETWORKS)}; those for the images where empty"
+)
+flags.DEFINE_enum("baseline_time", "each", ("each", "shared"), "... each as long as the run took, or all together")
+flags.DEFINE_float("baseline_minutes", 0.0, "... so long instead; as long as the run took where 0", 0.0)
+flags.DEFINE_enum("weights", "none", ("none", "imagenet"), "... what those of keras.applications start from")
 flags.DEFINE_enum("shrinking", None, presets.SHRINKING, "how the supernet is trained; the preset's way by default")
 flags.DEFINE_enum(
     "strategy", "none", distribution.STRATEGIES, "what trains: this process, all GPUs here, or those of TF_CONFIG"
@@ -81,6 +88,10 @@ flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left i
 SETTINGS = {  # as errors name them -> the flag
     "backbone.resolution": "resolution",
     "backbone.width_multiplier": "width",
+    "baselines.minutes": "baseline_minutes",
+    "baselines.networks": "baselines",
+    "baselines.time": "baseline_time",
+    "baselines.weights": "weights",
     "data.data_dir": "data_dir",
     "data.dataset": "dataset",
     "device": "device",
@@ -221,6 +232,9 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             measure_command=FLAGS.measure_command,
         ),
         finetune=change(config.finetune, epochs=_given("finetune_epochs", config.finetune.epochs), archs=FLAGS.archs),
+        baselines=config_lib.Baselines(
+            tuple(FLAGS.baselines), FLAGS.baseline_time, FLAGS.baseline_minutes, FLAGS.weights
+        ),
         memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
         device=_choose("device", FLAGS.device, DEVICES),

@@ -54,6 +54,7 @@ _LEAST = {
     "max_thermal_status": 0,
     "measurements": 0,
     "members": 1,
+    "minutes": 0,
     "predictors.epochs": 1,
     "evaluator.epochs": 1,
     "pseudo_labels": 0,

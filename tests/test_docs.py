@@ -14,6 +14,7 @@ from pnag_tf import config, main, overrides, presets
 from pnag_tf.latency import export
 from pnag_tf.run import evaluate, layout, stages
 from pnag_tf.supernet import distribution
+from pnag_tf.zoo import shelf
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = sorted(
@@ -27,6 +28,8 @@ PAGES = sorted(
 OWN = ("android_benchmark", "benchmarks", "docs", "pnag_tf", "tests", "tools")  # folders whose files pages name
 OTHERS = {"config", "es", "graph", "help", "install", "logdir", "no-deps", "num_threads"}  # flags of other programs
 VALUES = {  # flag -> what it takes
+    "baseline_time": ("each", "shared"),
+    "baselines": tuple(shelf.NETWORKS),
     "device": main.DEVICES,
     "latency": ("table", "measured"),
     "method": evaluate.METHODS,
@@ -35,6 +38,7 @@ VALUES = {  # flag -> what it takes
     "shrinking": presets.SHRINKING,
     "stage": (*main.STAGES, "all"),
     "strategy": distribution.STRATEGIES,
+    "weights": ("none", "imagenet"),
 }
 page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 

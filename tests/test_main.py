@@ -74,6 +74,8 @@ def _write_png(path, level):
         ({"set": ["preset=paper"]}, "--set preset: cannot be set: it is chosen before"),
         ({"set": ["data.dataset=folder"]}, "--data_dir: --dataset=folder needs it"),
         ({"set": ["eval.quantize=int8"], "records": "x.csv"}, "--quantize=int8 with --records: there is no network"),
+        ({"set": ["baselines.minutes=-1"]}, "--baseline_minutes: expected 0 or more, found -1"),
+        ({"stage": "baselines", "records": "x.csv"}, "stage baselines: with given records there is no network"),
         ({"set": ["finetune.archs=a.csv"]}, "--archs: expected --stage=finetune, found eval"),
     ],
 )

@@ -96,7 +96,8 @@ class Run:
 
         Args:
           stage: `"supernet"`, `"latency_table"`, `"records"`, `"predictors"`, `"evaluator"`, `"generator"`,
-            `"rounds"`, `"eval"`, `"finetune"`, `"tune"`, `"ablation"`, `"compare"`, `"figures"` or `"report"`.
+            `"rounds"`, `"eval"`, `"finetune"`, `"baselines"`, `"tune"`, `"ablation"`, `"compare"`, `"figures"` or
+            `"report"`.
 
         Returns:
           Tables to read, `(title, rows)` each, a row being a dictionary; none for stages that only write files.
@@ -111,7 +112,7 @@ class Run:
         return stages.run(self._context, stage)
 
     def status(self) -> list[dict[str, str]]:
-        """How far the run is: one dictionary a stage, with `stage`, `state`, `changed`, `size` and `took`.
+        """How far the run is: one dictionary a stage, with `stage`, `state`, `changed`, `size`, `took` and `share`.
 
         Raises:
           UserError: nothing was made yet.

@@ -12,11 +12,12 @@ from pnag_tf.figures.blocks import architecture, architectures, caption
 from pnag_tf.figures.curves import convergence
 from pnag_tf.figures.histograms import latency_histograms
 from pnag_tf.figures.style import save, svg
-from pnag_tf.figures.tradeoff import frontier
+from pnag_tf.figures.tradeoff import baselines, frontier
 
 __all__ = [
     "architecture",
     "architectures",
+    "baselines",
     "caption",
     "convergence",
     "frontier",

@@ -86,6 +86,43 @@ def frontier(
     return figure
 
 
+@style.styled
+def baselines(rows: Sequence[Mapping[str, Any]]) -> figure_lib.Figure:
+    """The networks that a method found, as a line, and fixed networks, a point each; the names say the minutes.
+
+    Args:
+      rows: `network`, `method` (empty for a fixed network), `test_top1`, a fraction, `latency_ms` and `minutes`.
+
+    Raises:
+      NothingToDraw: no network has a latency and a top-1.
+    """
+    rows = style.known(rows, "test_top1", "latency_ms")
+    if not rows:
+        raise style.NothingToDraw("baselines: no network with a latency and a top-1")
+    groups: dict[str, list] = {}
+    for row in sorted(rows, key=lambda row: float(row["latency_ms"])):
+        groups.setdefault(row["method"] or row["network"], []).append(row)
+    looks = style.appearance(list(groups))
+    for name, found in groups.items():
+        looks[name]["label"] += f", {float(found[0]['minutes']):.3g} min" + (" in all" if found[0]["method"] else "")
+    margin = min(0.5 + max(style.text_width(look["label"]) for look in looks.values()), 5.0)
+    height = max(4.3, 1.4 + _LINE * len(looks))
+    figure = style.new(5.6 + margin, height, "Test top-1 against measured latency")
+    axis = figure.subplots()
+    style.latency_axis(axis, "x", style.column(rows, "latency_ms"), "measured latency (ms)")
+    axis.set_ylabel("test top-1 (%)")
+    _limits(axis, 100 * style.column(rows, "test_top1"), np.array([]))
+    ends = []
+    for name, found in groups.items():
+        latency_ms, top1 = style.column(found, "latency_ms"), 100 * style.column(found, "test_top1")
+        looks[name]["linestyle"] = "-" if found[0]["method"] else ""
+        axis.plot(latency_ms, top1, zorder=3, markersize=6.5, markeredgecolor="white", **looks[name])
+        ends.append((looks[name], latency_ms[-1], top1[-1]))
+    _names(axis, ends, height - 1.3)
+    style.footnote(figure, ["Minutes: training of a fixed network; the whole run of a method, search and all."])
+    return figure
+
+
 def _common(rows: Sequence[Mapping[str, Any]], options: Sequence[tuple[str, str]]) -> tuple[str, str]:
     """The first option whose column has a value in every row; the last one if there is none."""
     return next((o for o in options if np.isfinite(style.column(rows, o[0])).all()), options[-1])

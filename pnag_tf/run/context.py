@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-import time
 from collections.abc import Iterable, Iterator
 
 import tensorflow as tf
@@ -18,6 +17,7 @@ from pnag_tf.latency import device as device_lib
 from pnag_tf.latency import gpu, host, jobs
 from pnag_tf.latency.android import measure as android
 from pnag_tf.run import layout as layout_lib
+from pnag_tf.run import timing
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import ofa, shrinking, subnet
@@ -103,21 +103,13 @@ class Context:
         """The same run under another method, with what is open."""
         return dataclasses.replace(self, config=dataclasses.replace(self.config, method=method))
 
-    @contextlib.contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        """Adds the seconds that its block takes to those in `seconds.json`, whether or not the block ends well."""
-        start = time.monotonic()
-        try:
-            yield
-        finally:
-            known = self.seconds()
-            if self.distribution.first:
-                took = round(known.get(what, 0.0) + time.monotonic() - start, 1)
-                files.write_json(self.layout.seconds, known | {what: took})
+    def timed(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Adds the seconds that its block takes to those in `seconds.json`; see `timing.timed`."""
+        return timing.timed(self.layout.seconds, what) if self.distribution.first else contextlib.nullcontext()
 
     def seconds(self) -> dict[str, float]:
-        """What has been made so far -> the seconds spent on it; those of a killed process are not known."""
-        return files.read_json(self.layout.seconds) if self.layout.seconds.exists() else {}
+        """What has been made so far -> the seconds spent on it."""
+        return timing.read(self.layout.seconds)
 
     def log(self, stage: str) -> scalars.Log:
         """Where the curves of a training go: `tensorboard --logdir=<workdir>/logs` shows them."""

@@ -14,7 +14,7 @@ from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import errors, files, frozen
 
 # Settings that may change from call to call.
-FREE = ("eval", "finetune", "memory", "method", "mixed_precision", "phone", "ray", "tune")
+FREE = ("baselines", "eval", "finetune", "memory", "method", "mixed_precision", "phone", "ray", "tune")
 SOURCES = ("records_file", "supernet_file")  # given files, beside the settings
 MADE_BY = "made_by"  # what tells a run's folder from anybody else's; ...
 # ... a version that did not write it yet wrote all of these.

@@ -7,6 +7,7 @@
 | latency_table.json, records.csv, record_images.npz, rounds.json | what was measured |
 | predictors/, evaluator/, generator/ | what was learnt from the records |
 | eval/<method>.csv, deploy/<method>_<device>_<budget>.* | the networks |
+| baselines/<device>.csv, baselines/<network>_<device>.* | off-the-shelf networks |
 | finetune/, compare/, ablation/, tune/, figures/, report/, logs/ | what the other stages make |
 """
 
@@ -135,6 +136,18 @@ class Layout:
     @property
     def finetune(self) -> pathlib.Path:
         return self.root / "finetune"
+
+    @property
+    def baselines(self) -> pathlib.Path:
+        return self.root / "baselines"
+
+    def baselines_table(self, device: str) -> pathlib.Path:
+        """Off-the-shelf networks beside those of the run."""
+        return self.baselines / f"{device}.csv"
+
+    def baseline(self, name: str, device: str) -> pathlib.Path:
+        """The files of an off-the-shelf network, without their suffix; what its training keeps lies in `name`."""
+        return self.baselines / f"{name}_{device}"
 
     # ---- studies ------------------------------------------------------------------------------------------------
 

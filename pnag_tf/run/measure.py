@@ -52,7 +52,8 @@ def records(context: context_lib.Context) -> None:
         signal.warn(context.layout)
         return
     choices = draw(config)
-    latency_ms = latencies_ms(context, choices)
+    with context.timed("records/latencies"):
+        latency_ms = latencies_ms(context, choices)
     top1, hits = _top1(context, choices, latency_ms)
     _write_image_means(context, choices, hits)
     top1_se = _standard_errors(context, choices, hits)
@@ -146,7 +147,7 @@ def latencies_ms(context: context_lib.Context, choices: np.ndarray) -> np.ndarra
     if config.latency.source == "table":
         return read_latency_table(context).latency_ms(choices)
     scaled = config.device != "mobile"
-    with context.timed("latencies"), context_lib.bars() as progress:
+    with context_lib.bars() as progress:
         return measured.latency_ms(
             context.layout.latencies, config, choices, context.resources.device, scaled, progress
         )

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib import figure as figure_lib
 
 from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+from pnag_tf.run import dominance
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
@@ -32,6 +33,7 @@ def draw(layout: layout_lib.Layout) -> list[pathlib.Path]:
     |---|---|
     | convergence | evaluator/history.csv, generator/history.csv |
     | latency_histograms | eval/samples.csv |
+    | baselines | baselines/<device>.csv |
     | frontier | eval/<method>.csv, all of them; records.csv |
     | architectures_<method> | eval/<method>.csv |
     | latency_agreement | latency_table.json; eval/<method>.csv where latencies were measured |
@@ -72,6 +74,8 @@ def _figures(layout: layout_lib.Layout) -> Iterator[tuple[str, Callable[[], figu
     yield "convergence", functools.partial(curves.convergence, evaluator, generator)
     samples = _rows(layout.samples, ("method", "budget_ms", "latency_ms"))
     yield "latency_histograms", functools.partial(histograms.latency_histograms, samples)
+    for rows in dominance.tables(layout).values():
+        yield "baselines", functools.partial(tradeoff.baselines, rows)
     proposed = _proposed(layout)
     records = _rows(layout.records, ("top1", "latency_ms"))
     yield "frontier", functools.partial(tradeoff.frontier, proposed, records)

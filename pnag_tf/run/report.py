@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pnag_tf
 from pnag_tf import figures
 from pnag_tf.latency import table as latency_table
-from pnag_tf.run import folder, pictures, signal
+from pnag_tf.run import dominance, folder, pictures, signal, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen, pages
@@ -79,7 +79,8 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
     methods = _methods(layout)
     if not methods:
         raise errors.UserError(f"{layout.root}: expected eval/<method>.csv, found none: stage eval makes it")
-    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in pictures.of_run(layout, tuple(FIGURES))}
+    names = ("baselines", *FIGURES)
+    drawn = {name: _data_uri(figures.svg(figure)) for name, figure in pictures.of_run(layout, names)}
     template = pages.environment(autoescape=True).get_template("report.html.j2")
     page = template.render(
         name=layout.root.resolve().name,
@@ -87,9 +88,11 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
         date=datetime.date.today().isoformat(),
         facts=_facts(layout, settings),
         warnings=list(_warnings(layout, methods)),
+        baselines=_baselines(layout, drawn),
         methods=methods,
         figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
         comparisons=_comparisons(layout),
+        seconds=_seconds(layout),
         settings=json.dumps(settings, indent=1),
     )
     files.write_text(layout.report, page)
@@ -168,6 +171,19 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Proposed
     report = layout.predictors_report
     if report.exists() and (tau := files.read_json(report)["top1_tau"]) < 0.3:
         yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."
+
+
+def _baselines(layout: layout_lib.Layout, drawn: Mapping[str, str]) -> list[tuple[str, str, list[dict[str, str]]]]:
+    """(picture, verdict, rows) of the table of the stage `baselines`; nothing before that stage."""
+    found = dominance.tables(layout).values()
+    return [(drawn["baselines"], dominance.verdict(rows), rows) for rows in found if "baselines" in drawn]
+
+
+def _seconds(layout: layout_lib.Layout) -> list[tuple[str, str, str]]:
+    """(stage, how long it took, its share) of all stages, the longest first."""
+    seconds = timing.by_stage(timing.read(layout.seconds))
+    longest = sorted(seconds.items(), key=lambda item: -item[1])
+    return [(stage, timing.duration(took), timing.share(took, sum(seconds.values()))) for stage, took in longest]
 
 
 def _comparisons(layout: layout_lib.Layout) -> list[tuple[str, list[dict[str, str]]]]:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
+from pnag_tf.run import baselines, dominance, evaluate, finetune, folder, learn, measure, study, train
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import evaluate, finetune, folder, learn, measure, study, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
 from pnag_tf.util import errors, terminal
@@ -156,6 +156,17 @@ BESIDE = (
         check=finetune.check,
     ),
     Stage(
+        "baselines",
+        ("eval",),
+        "baselines/",
+        "off-the-shelf networks trained as long as the run took, exported, tested and timed beside the run's",
+        baselines.baselines,
+        made=lambda at, _: map(at.baselines_table, dominance.tables(at)),
+        begun=lambda at: at.baselines.glob("*/*"),
+        device=True,
+        check=baselines.check,
+    ),
+    Stage(
         "tune",
         ("predictors",),
         "tune/",
@@ -224,7 +235,7 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
       UserError: something that the user can mend.
     """
     stage, settings = STAGES[name], _settings(context)
-    if not context.has_supernet and name in ("supernet", "latency_table", "finetune"):
+    if not context.has_supernet and name in ("supernet", "latency_table", "finetune", "baselines"):
         raise errors.UserError(f"stage {name}: with given records there is no network")
     stage.check(context)
     if context.has_supernet and stage.device:
@@ -239,7 +250,8 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
     given = name == "supernet" and context.supernet_file
     if given or (stage.once and name != "rounds" and _any(stage.made(context.layout, settings))):
         return []
-    return stage.make(context) or []
+    with context.timed(f"eval/{context.config.method}/rest" if name == "eval" else name):
+        return stage.make(context) or []
 
 
 def _met(context: context_lib.Context, settings: dict, stage: Stage, need: str) -> bool:

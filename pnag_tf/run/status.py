@@ -6,21 +6,21 @@ import json
 import pathlib
 import time
 
-from pnag_tf.run import folder, signal, stages
+from pnag_tf.run import folder, signal, stages, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import reinforce
 from pnag_tf.util import files
 
 
 def look(root: pathlib.Path) -> list[dict[str, str]]:
-    """One row a stage: `stage`, `state`, `changed` (how long ago), `size` and `took` (all processes that ended).
+    """One row a stage: `stage`, `state`, `changed` (how long ago), `size`, `took` and `share` (of all the time).
 
     Raises:
       UserError: the folder holds no run.
     """
     layout = layout_lib.Layout(root)
     settings = folder.read_settings(layout)
-    seconds = files.read_json(layout.seconds) if layout.seconds.exists() else {}
+    seconds = timing.by_stage(timing.read(layout.seconds))
     rows, found_next = [], False
     for stage in stages.STAGES.values():
         state, paths = _state(layout, stage, settings)
@@ -29,14 +29,15 @@ def look(root: pathlib.Path) -> list[dict[str, str]]:
             continue
         if state != "done" and not beside and not found_next:
             state, found_next = f"{state}, next" if state != "to come" else "next", True
-        took = sum(value for name, value in seconds.items() if name.split("/")[0] == stage.name)
+        took = seconds.get(stage.name, 0.0)
         rows.append(
             {
                 "stage": stage.name,
                 "state": state,
                 "changed": _ago(max(path.stat().st_mtime for path in paths)) if paths else "",
                 "size": f"{sum(path.stat().st_size for path in paths) / 1e6:.2f} MB" if paths else "",
-                "took": _duration(took) if took else "",
+                "took": timing.duration(took) if took else "",
+                "share": timing.share(took, sum(seconds.values())) if took else "",
             }
         )
     return rows
@@ -72,11 +73,4 @@ def _progress(layout: layout_lib.Layout, stage: stages.Stage, settings: dict) ->
 
 
 def _ago(changed: float) -> str:
-    return f"{_duration(max(0.0, time.time() - changed))} ago"
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{timing.duration(max(0.0, time.time() - changed))} ago"

@@ -26,7 +26,7 @@ def alone(context: context_lib.Context, arch: str) -> tuple[keras.Model, list[di
     config = context.config
     folder = context.layout.finetune / f"{files.digest(arch)}-{config.finetune.epochs}"
     choices = config.space.encode([arch])[0]
-    with context.timed("finetune"):
+    with context.timed("finetune" if config.finetune.archs else f"eval/{config.method}/finetune"):
         return finetune.train(
             lambda: context.resources.subnets.extract(choices),
             config,

@@ -6,6 +6,7 @@ The paper's section E: the chosen architecture takes its parameters from the ful
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable, Iterable
 
@@ -31,6 +32,7 @@ def train(
     progress: bool = True,
     log: scalars.Log = scalars.nowhere,
     distribution: distribution_lib.Distribution | None = None,
+    steps: int = 0,
 ) -> tuple[keras.Model, list[dict]]:
     """Trains a network and returns it as it was after its best epoch; called again after a crash, it goes on.
 
@@ -43,6 +45,7 @@ def train(
       start: makes the network to begin with: images float32 [n, r, r, 3] -> logits [n, classes].
       config: data and fine-tuning settings.
       folder: keeps the start, the state after each epoch, the best network and the history.
+      steps: batches of an epoch, behind which the network is judged; 0 for all images.
 
     Returns:
       (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy`; epoch 0 is the start.
@@ -52,7 +55,7 @@ def train(
     """
     distribution = distribution or distribution_lib.make()
     settings, batch = config.finetune, config.data.batch_size
-    steps = splits.steps_per_epoch(batch)
+    steps = steps or splits.steps_per_epoch(batch)
     settings = dataclasses.replace(settings, epochs=planned_epochs(settings, steps))
     history = _numbers(files.rows_left(folder / HISTORY))
     kept = distribution.written(folder / STATE)
@@ -60,17 +63,12 @@ def train(
         kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
         return keras.models.load_model(folder / BEST, compile=False), history
     if not (folder / BEST).exists():
-        _keep(start(), distribution.written(folder / BEST))
+        keep(start(), distribution.written(folder / BEST))
         history = []
     planned = dataclasses.replace(config, finetune=settings)
-    network = _compiled(distribution.shared(folder / BEST), planned, steps, distribution)
-
-    def fed(batches):
-        return distribution.parted(
-            batches.map(lambda images, labels: (images, tf.one_hot(labels, splits.info.classes)))
-        )
-
-    validation = fed(splits.validation(config.measure.batch_size))
+    network = compiled(distribution.shared(folder / BEST), planned, steps, distribution)
+    feed = functools.partial(fed, classes=splits.info.classes, distribution=distribution)
+    validation = feed(splits.validation(config.measure.batch_size))
     if not history:
         judged = network.evaluate(validation, verbose=0, return_dict=True)
         history = [{"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}]
@@ -82,10 +80,10 @@ def train(
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
     callbacks += [_Best(kept.parent, history, log), _State(kept)]
     if progress:
-        callbacks.append(TqdmCallback(verbose=0, desc="fine-tune"))
+        callbacks.append(TqdmCallback(verbose=0, desc=f"train {network.name}"))
     if done < settings.epochs:
         network.fit(
-            fed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
+            feed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
             epochs=settings.epochs,
             initial_epoch=done,
             steps_per_epoch=steps,
@@ -113,6 +111,8 @@ def with_policy(network: keras.Model, policy: str) -> keras.Model:
 
     def clone(layer):
         settings = layer.get_config()
+        if not isinstance(layer, keras.layers.Layer):  # an operation, such as `x + 3`, has no policy
+            return type(layer).from_config(settings)
         return type(layer).from_config(settings | {"dtype": "float32" if layer is network.layers[-1] else policy})
 
     copy = keras.models.clone_model(network, clone_function=clone)
@@ -129,7 +129,12 @@ def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
     return tuple((np.asarray(total) / count).tolist())
 
 
-def _compiled(
+def fed(batches: tf.data.Dataset, classes: int, distribution: distribution_lib.Distribution) -> tf.data.Dataset:
+    """Batches as `fit` takes them, with one-hot labels."""
+    return distribution.parted(batches.map(lambda images, labels: (images, tf.one_hot(labels, classes))))
+
+
+def compiled(
     path: pathlib.Path, config: config_lib.Config, steps: int, distribution: distribution_lib.Distribution
 ) -> keras.Model:
     """A saved network, ready to be trained for epochs of `steps`."""
@@ -144,13 +149,12 @@ def _compiled(
 def _compile(
     network: keras.Model, settings: config_lib.Finetune, regularisation: config_lib.Supernet, steps: int
 ) -> None:
-    optimizer = keras.optimizers.SGD(
-        keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps),
-        momentum=regularisation.momentum,
-        nesterov=True,
-        use_ema=settings.ema > 0,
-        ema_momentum=settings.ema or 0.99,
-    )
+    schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps)
+    average = {"use_ema": settings.ema > 0, "ema_momentum": settings.ema or 0.99}
+    if settings.optimizer == "adam":
+        optimizer = keras.optimizers.Adam(schedule, **average)
+    else:
+        optimizer = keras.optimizers.SGD(schedule, momentum=regularisation.momentum, nesterov=True, **average)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularisation.label_smoothing)
     for layer in network.layers:
         if regularisation.weight_decay and hasattr(layer, "kernel"):
@@ -174,7 +178,7 @@ class _Best(keras.callbacks.Callback):
             raise FloatingPointError(f"fine-tuning: loss {logs['loss']} in epoch {epoch + 1}")
         row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in ("loss", "accuracy", "val_accuracy")}
         if row["val_accuracy"] > max(earlier["val_accuracy"] for earlier in self.history):
-            _keep(self.model, self.folder / BEST)
+            keep(self.model, self.folder / BEST)
         self.history.append(row)
         files.write_csv(self.folder / HISTORY, self.history, row)
         self.log(epoch + 1, row)
@@ -191,11 +195,16 @@ class _State(keras.callbacks.Callback):
         self.path = path
 
     def on_epoch_begin(self, epoch, logs=None):
-        with files.replacing(self.path) as beside:
-            self.model.save_weights(beside)
+        keep_state(self.model, self.path)
 
 
-def _keep(network: keras.Model, path: pathlib.Path) -> None:
+def keep_state(network: keras.Model, path: pathlib.Path) -> None:
+    """Saves what training goes on with: weights, their average, the optimizer."""
+    with files.replacing(path) as beside:
+        network.save_weights(beside)
+
+
+def keep(network: keras.Model, path: pathlib.Path) -> None:
     """Saves a network in float32: mixed precision is how it is trained, not what it is."""
     with files.replacing(path) as beside:
         with_policy(network, "float32").save(beside, include_optimizer=False)

@@ -35,6 +35,24 @@ def build(depths: tuple[int, ...], bottleneck: bool, name: str, classes: int, re
     return keras.Model(images, keras.layers.Dense(classes, name="classifier")(x), name=name)
 
 
+def build_small(depth: int, classes: int, resolution: int) -> keras.Model:
+    """The paper's form for small images (its section 4.2): three stages of 16, 32 and 64 channels, no pooling before.
+
+    Where the channels change, the shortcut is a 1x1 convolution.
+
+    Args:
+      depth: 6 n + 2 for n blocks a stage: 8, 14, 20 and so on.
+    """
+    images = keras.Input((resolution, resolution, 3), name="images")
+    x = layers.conv(images, "stem", 16, kernel=3, activation="relu")
+    for stage in range(3):
+        for index in range((depth - 2) // 6):
+            stride = 2 if stage and index == 0 else 1
+            x = _block(x, f"stage{stage + 1}_block{index}", 16 * 2**stage, stride, bottleneck=False)
+    x = keras.layers.GlobalAveragePooling2D(name="pool")(x)
+    return keras.Model(images, keras.layers.Dense(classes, name="classifier")(x), name=f"resnet_{depth}")
+
+
 def _block(x, name: str, width: int, stride: int, bottleneck: bool):
     channels = 4 * width if bottleneck else width
     shortcut = x

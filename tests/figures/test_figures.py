@@ -261,6 +261,31 @@ LONG = "a method with a name as long as names of methods rarely are"
 MANY = [
     row(f"{LONG} {n}" if n % 2 else f"m{n}", b, 0.8 + n / 1e4, 0.98 * b) for n in range(24) for b in (0.119, 0.12, 1130)
 ]
+
+
+def baseline(network, top1, latency_ms, minutes, method=""):
+    """As a CSV has it."""
+    named = {"network": network, "method": method, "minutes": str(minutes)}
+    return named | {"test_top1": str(top1), "latency_ms": str(latency_ms)}
+
+
+BASELINES = [baseline(f"pnag-{ms}", 0.8 + 0.02 * ms, ms, 12.5, "pnag") for ms in (2, 1, 4)]
+BASELINES += [baseline("tiny_cnn", 0.7, 0.02, 12.4), baseline("mobilenet_v3_large_minimalistic", 0.9, 3, 12.6)]
+BASELINES += [baseline("killed", 0.9, "", 1)]
+
+
+def test_baselines_are_points_beside_the_line_of_the_run_and_say_their_minutes():
+    figure = figures.baselines(BASELINES)
+    (own,) = lines(figure, "PNAG, 12.5 min in all")
+    assert np.allclose(own, [[1, 2, 4], [82, 84, 88]])
+    (point,) = lines(figure, "tiny_cnn, 12.4 min")
+    assert np.allclose(point, [[0.02], [70]])
+    assert {"PNAG, 12.5 min in all", "mobilenet_v3_large_minimalistic, 12.6 min"} <= set(texts(figure))
+    assert not any("killed" in text for text in texts(figure))
+    with pytest.raises(style.NothingToDraw):
+        figures.baselines(BASELINES[-1:])
+
+
 FIGURES = {
     "convergence": lambda: figures.convergence(EVALUATOR, GENERATOR),
     "convergence_one_row": lambda: figures.convergence(EVALUATOR[:1], GENERATOR[:1]),
@@ -280,6 +305,7 @@ FIGURES = {
         [row(m, b, 0.8, b) for m in ("pnag", "evo", "nas_mo", "ofa_mo") for b in (21, 25, 29, 33, 37)],
         [{"top1": 0.7 + ms / 1e3, "latency_ms": ms} for ms in range(17, 52)],
     ),
+    "baselines": lambda: figures.baselines(BASELINES),
     "architectures": lambda: figures.architectures(
         [(space_lib.Architecture.parse(ARCH), figures.caption(row("pnag", b, 0.8, b))) for b in (0.119, 1130)],
         "Architectures found by PNAG on a phone whose description is anything but short",

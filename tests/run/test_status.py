@@ -42,6 +42,7 @@ def test_what_is_done_is_told_with_age_size_and_time(run):
     rows = {row["stage"]: row for row in status.look(run)}
     assert rows["supernet"] == {
         "stage": "supernet", "state": "done", "changed": "0 s ago", "size": "1.00 MB", "took": "8 min",
+        "share": "99 %",
     }  # fmt: skip
     assert rows["latency_table"]["changed"] == "3 h ago"
     assert rows["records"]["state"] == "under way: 20 of 60, next"
