@@ -70,17 +70,12 @@ def train(
     feed = functools.partial(fed, classes=splits.info.classes, distribution=distribution)
     validation = feed(splits.validation(config.measure.batch_size))
     if not history:
-        judged = network.evaluate(validation, verbose=0, return_dict=True)
-        history = [{"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}]
+        history = [_judged(network, validation)]
         files.write_csv(distribution.written(folder / HISTORY), history, history[0])
     if (folder / STATE).exists():
         network.load_weights(folder / STATE)
     done = int(network.optimizer.iterations.value.numpy()) // steps
     history = history[: done + 1]
-    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
-    callbacks += [_Best(kept.parent, history, log), _State(kept)]
-    if progress:
-        callbacks.append(TqdmCallback(verbose=0, desc=f"train {network.name}"))
     if done < settings.epochs:
         network.fit(
             feed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
@@ -89,11 +84,30 @@ def train(
             steps_per_epoch=steps,
             validation_data=validation,
             shuffle=False,  # the data come shuffled
-            callbacks=callbacks,
+            callbacks=_callbacks(settings, kept, history, log, f"train {network.name}" if progress else ""),
             verbose=0,
         )
     kept.unlink(missing_ok=True)
     return keras.models.load_model(folder / BEST, compile=False), history
+
+
+def _judged(network: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
+    """The first row of a history: the network before it is trained."""
+    judged = network.evaluate(validation, verbose=0, return_dict=True)
+    return {"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}
+
+
+def _callbacks(
+    settings: config_lib.Finetune, state: pathlib.Path, history: list[dict], log: scalars.Log, bar: str
+) -> list[keras.callbacks.Callback]:
+    """In this order: swaps averaged weights in, keeps the best network, swaps them out, keeps the state.
+
+    Args:
+      bar: what the progress bar says; empty for none.
+    """
+    callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
+    callbacks += [_Best(state.parent, history, log), _State(state)]
+    return [*callbacks, TqdmCallback(verbose=0, desc=bar)] if bar else callbacks
 
 
 def planned_epochs(settings: config_lib.Finetune, steps_per_epoch: int) -> int:

@@ -205,7 +205,7 @@ def test_latencies_come_from_one_call(deployed, monkeypatch):
 
     def measure(models, progress=None):
         calls.append(len(models))
-        return [devices.Latency(ms, ms, ms, 1, "test") for ms in np.arange(1.0, len(models) + 1)]
+        return [devices.MeasuredLatency(ms, ms, ms, 1, "test") for ms in np.arange(1.0, len(models) + 1)]
 
     device = dataclasses.replace(deployed.resources.device, measure=measure)
     monkeypatch.setitem(deployed.resources.__dict__, "device", device)
