@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import json
 import pathlib
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 
 import pnag_tf
@@ -15,6 +16,7 @@ from pnag_tf import figures
 from pnag_tf.latency import table as latency_table
 from pnag_tf.run import dominance, folder, pictures, signal, timing
 from pnag_tf.run import layout as layout_lib
+from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen, pages
 
@@ -76,7 +78,7 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
       UserError: the run has no networks yet, or a file cannot be used.
     """
     settings = folder.read_settings(layout)
-    methods = _methods(layout)
+    methods = _methods(layout, settings)
     if not methods:
         raise errors.UserError(f"{layout.root}: expected eval/<method>.csv, found none: stage eval makes it")
     names = ("baselines", *FIGURES)
@@ -99,28 +101,29 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
     return layout.report
 
 
-def _methods(layout: layout_lib.Layout) -> dict[str, list[Proposed]]:
+def _methods(layout: layout_lib.Layout, settings: dict) -> dict[str, list[Proposed]]:
     """Method -> its networks, by budget; PNAG first."""
     found: dict[str, list[Proposed]] = collections.defaultdict(list)
     for path in sorted(layout.tables.glob("*.csv"), key=lambda path: (path.stem != "pnag", path.stem)):
         rows = files.read_csv(path, ("method", "budget_ms"))
         for row in sorted(rows, key=lambda row: float(row["budget_ms"])) if rows and "arch" in rows[0] else ():
-            found[row["method"]].append(_network(layout, row))
+            found[row["method"]].append(_network(layout, settings, row))
     return dict(found)
 
 
-def _network(layout: layout_lib.Layout, row: Mapping[str, str]) -> Proposed:
+def _network(layout: layout_lib.Layout, settings: dict, row: Mapping[str, str]) -> Proposed:
     arch = space_lib.Architecture.parse(row["arch"])
-    drawing = _data_uri(figures.svg(figures.architecture(arch)))
+    drawing = _data_uri(
+        figures.svg(figures.architecture(arch, backbone=frozen.restore(backbone_lib.Backbone, settings["backbone"])))
+    )
     downloads, facts = [], dict.fromkeys(SHOWN, "") | dict(row)
-    for described in sorted(layout.deployed.glob(f"{row['method']}_*_{row['budget_ms']}.json")):
-        deployed = files.read_json(described)
-        if deployed["arch"] != row["arch"]:  # left by an earlier call, for a network since replaced
-            continue
+    path = layout.network(row["method"], settings["device"], row["budget_ms"])
+    described = path.with_name(f"{path.name}.json")
+    deployed = files.read_json(described) if described.exists() else {}
+    if deployed.get("arch") == row["arch"]:  # else left by an earlier call, for a network since replaced
         facts["device"] = deployed["device"]
         for name in dict.fromkeys([deployed["file"], *(kind["file"] for kind in deployed["variants"])]):
-            size = (described.parent / name).stat().st_size
-            downloads.append((name, f"../deploy/{name}", size))
+            downloads.append((name, f"../deploy/{name}", (path.parent / name).stat().st_size))
     return Proposed(facts, drawing, downloads)
 
 
@@ -141,6 +144,10 @@ def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
     facts.append(("architectures in the space", f"{space.size:.3g}"))
     if (found := signal.of_run(layout)) is not None:
         facts.append(("signal in the records' top-1", f"{100 * found.share:.0f} % of the variance"))
+    paces = [row.get("images_per_s") for row in files.rows_left(layout.history(layout.supernet))]
+    if any(paces):
+        pace = statistics.median(float(each) for each in paces if each)
+        facts.append(("training of the supernet", f"{pace:.3g} images per second"))
     facts.append(("seed", str(settings["seed"])))
     return facts
 

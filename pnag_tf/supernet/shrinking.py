@@ -25,7 +25,7 @@ from pnag_tf.supernet import subnet
 from pnag_tf.util import errors, files, scalars
 
 CHUNK_STEPS = 50  # steps between two checkpoints, and between two rows of the history
-HISTORY_COLUMNS = ("phase", "step", "loss", "accuracy", "learning_rate")
+HISTORY_COLUMNS = ("phase", "step", "loss", "accuracy", "learning_rate", "images_per_s")
 
 
 @keras.saving.register_keras_serializable("pnag_tf")
@@ -174,19 +174,31 @@ class _Checkpoint(keras.callbacks.Callback):
     """
 
     def __init__(
-        self, path: pathlib.Path, history_path: pathlib.Path, history: list[dict], phase: str, log: scalars.Log
+        self,
+        path: pathlib.Path,
+        history_path: pathlib.Path,
+        history: list[dict],
+        phase: str,
+        log: scalars.Log,
+        images: int,
     ):
         super().__init__()
         self.path, self.history_path, self.history, self.phase, self.log = path, history_path, history, phase, log
+        self.images, self._started = images, 0.0  # of a chunk
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._started = time.perf_counter()
 
     def on_epoch_end(self, epoch, logs=None):
+        pace = round(self.images / (time.perf_counter() - self._started), 1)
         optimizer = self.model.optimizer
         step = int(optimizer.iterations.value.numpy())
         row = {"phase": self.phase, "step": step, "learning_rate": float(optimizer.learning_rate), **logs}
+        row["images_per_s"] = pace
         if not np.isfinite(row["loss"]):
             raise FloatingPointError(f"supernet, phase '{self.phase}': loss {row['loss']} before step {step}")
         self.history.append(row)
-        self.log(step, {f"{self.phase}/{name}": row[name] for name in ("loss", "accuracy", "learning_rate")})
+        self.log(step, {f"{self.phase}/{name}": row[name] for name in HISTORY_COLUMNS[2:]})
         files.write_csv(self.history_path, self.history, HISTORY_COLUMNS)
         with files.replacing(self.path) as beside:
             self.model.save_weights(beside)
@@ -283,8 +295,9 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
         trainer.load_weights(checkpoint)
     step = int(optimizer.iterations.value.numpy())
     history[:] = [row for row in history if row["phase"] != phase.name or int(row["step"]) <= step]
+    images = CHUNK_STEPS * min(batch, splits.info.train_images)
     written = distribution.written
-    callbacks = [_Checkpoint(written(checkpoint), written(folder / "history.csv"), history, phase.name, log)]
+    callbacks = [_Checkpoint(written(checkpoint), written(folder / "history.csv"), history, phase.name, log, images)]
     if progress:
         bar = TqdmCallback(verbose=0, desc=f"supernet: {phase.name}")
         bar.epoch_bar.unit = f"×{CHUNK_STEPS} steps"

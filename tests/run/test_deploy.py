@@ -132,4 +132,3 @@ def test_a_note_says_why_a_budget_gets_the_network_of_a_smaller_one():
     assert evaluate.notes(rows[1:]) == []
     assert evaluate.notes([row("0.1", "a", "0.3"), row("0.2", "a", "0.3")]) == []  # both are missed
     assert evaluate.notes([{"network": "a", "latency_ms": "1"}]) == []
-
