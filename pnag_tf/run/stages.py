@@ -64,7 +64,7 @@ ROAD = (
         "supernet",
         (),
         "supernet/",
-        "MobileNetV3 with elastic depth, width and kernel, trained with the full network as teacher",
+        "a network with elastic depth, width and kernel, trained with its largest subnet as teacher",
         train.supernet,
         made=_last_phase,
         begun=lambda at: at.supernet.glob("*"),
