@@ -83,13 +83,13 @@ class Latency:
 
 @dataclasses.dataclass(frozen=True)
 class Phone:
-    """Which phone measures, and how, with `device` 'mobile'; see `latency.android.measure.Settings`."""
+    """Which phone measures, and how, with `device` 'mobile'; see `latency.android.settings.Settings`."""
 
-    serial: str = ""  # as `adb devices` names it; empty = the only one
+    serial: str = ""  # as `adb devices` names it, or HOST:PORT; empty = $ANDROID_SERIAL, or the only one
     tool: str = ""  # benchmark_model for the phone; empty = what android_benchmark/fetch.sh fetched
-    cpu_mask: str = ""  # cores in hexadecimal; empty = the fastest ones
+    cpu_mask: str = ""  # cores in hexadecimal, 'none' for no taskset; empty = the fastest, at least one a thread
     remote_dir: str = "/data/local/tmp"  # files in few other folders of a phone may be run
-    max_thermal_status: int = 0  # throttling to accept, 0 (none) to 6
+    max_thermal_status: int = 0  # Android's throttling level to accept, 0 (none) to 6
     timeout_s: float = 300.0  # one run of the benchmark tool
 
 

@@ -16,6 +16,7 @@ from pnag_tf import data as data_lib
 from pnag_tf.latency import device as device_lib
 from pnag_tf.latency import gpu, host, jobs
 from pnag_tf.latency.android import measure as android
+from pnag_tf.latency.android import settings as android_settings
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.run import timing
 from pnag_tf.supernet import distribution as distribution_lib
@@ -46,7 +47,7 @@ class Resources:
         """What networks are timed on."""
         latency = self._config.latency
         if self._config.device == "mobile":
-            settings = android.Settings(threads=latency.threads, **dataclasses.asdict(self._config.phone))
+            settings = android_settings.Settings(threads=latency.threads, **dataclasses.asdict(self._config.phone))
             return android.device(settings, self._layout.phone_journal)
         if self._config.device == "gpu":
             return gpu.device(latency.gpu_batch, latency.allow_cpu)

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from absl import flags, logging
 from tqdm import tqdm
 
-from pnag_tf.latency.android import journal
+from pnag_tf.latency.android import journal, settings, setup
 from pnag_tf.latency.android import measure as android
 from pnag_tf.util import errors, files, terminal
 
-DEFAULTS = android.Settings()
+DEFAULTS = settings.Settings()
 
 FLAGS = flags.FLAGS
 SETTINGS = {  # as errors name them -> the flag
@@ -49,7 +49,7 @@ flags.DEFINE_integer("warmup", DEFAULTS.warm_up_runs, "inferences before the tim
 flags.DEFINE_float("warmup_secs", DEFAULTS.warm_up_secs, "... and for at least this long; 0 makes --warmup exact")
 flags.DEFINE_string("cpu_mask", "", "cores in hexadecimal such as f0, or none; by default the fastest ones")
 flags.DEFINE_string(
-    "profile", "", "take mask and threads of a known phone: " + ", ".join(known["name"] for known in android.profiles())
+    "profile", "", "take mask and threads of a known phone: " + ", ".join(known["name"] for known in setup.profiles())
 )
 flags.DEFINE_bool("use_gpu", False, "run on the GPU; an error where the tool or the phone cannot")
 flags.DEFINE_bool("use_nnapi", False, "run on NNAPI's accelerators; an error where the tool or the phone cannot")
@@ -120,7 +120,7 @@ def _write(records: Sequence[journal.Record]) -> None:
         raise errors.UserError(f"cannot write --json={FLAGS.json}: {error.strerror}") from None
 
 
-def _settings() -> android.Settings:
+def _settings() -> settings.Settings:
     """What the flags ask for. Raises UserError."""
     if FLAGS.use_gpu and FLAGS.use_nnapi:
         raise errors.UserError("expected --use_gpu or --use_nnapi, found both")
@@ -128,11 +128,11 @@ def _settings() -> android.Settings:
     if FLAGS["threads"].present and threads < 1:
         raise errors.UserError(f"--threads: expected 1 or more, found {threads}")
     if FLAGS.profile:
-        known = {profile["name"]: profile for profile in android.profiles()}
+        known = {profile["name"]: profile for profile in setup.profiles()}
         if FLAGS.profile not in known:
             raise errors.UserError(f"--profile={FLAGS.profile}; choose from {', '.join(known)}")
         threads, mask = threads or known[FLAGS.profile]["threads"], mask or known[FLAGS.profile]["cpu_mask"]
-    return android.Settings(
+    return settings.Settings(
         serial=FLAGS.serial,
         tool=FLAGS.tool,
         threads=threads or DEFAULTS.threads,

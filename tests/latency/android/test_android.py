@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pnag_tf.latency.android import adb, benchmark_tool, journal, phone
+from pnag_tf.latency.android import adb, benchmark_tool, journal, phone, settings, setup
 from pnag_tf.latency.android import measure as android
 from pnag_tf.util import errors
 
@@ -124,7 +124,7 @@ def test_conditions_are_the_current_ones():
 
 
 def test_profiles_hold_what_is_needed():
-    known = android.profiles()
+    known = setup.profiles()
     assert "pixel" in {profile["name"] for profile in known}
     for profile in known:
         assert set(profile) == {"name", "models", "soc", "cpu_mask", "threads", "source"}
@@ -144,17 +144,17 @@ def test_profiles_hold_what_is_needed():
 )
 def test_settings_that_cannot_be_used(changes, message):
     with pytest.raises(errors.UserError, match=message):
-        dataclasses.replace(android.Settings(), **changes).check()
+        dataclasses.replace(settings.Settings(), **changes).check()
 
 
 @pytest.mark.parametrize(("name", "content"), [("empty", b""), ("notes", b"no model at all"), ("folder", None)])
 def test_what_is_no_model_is_refused_before_a_phone_is_asked(tmp_path, name, content):
     (tmp_path / name).mkdir() if content is None else (tmp_path / name).write_bytes(content)
     with pytest.raises(errors.UserError, match=f"{name}: expected a .tflite"):
-        android.measure([tmp_path / name], settings=android.Settings(serial="nobody"))
+        android.measure([tmp_path / name], settings=settings.Settings(serial="nobody"))
     with pytest.raises(errors.UserError, match="missing.tflite: expected a .tflite"):
-        android.measure([tmp_path / "missing.tflite"], settings=android.Settings(serial="nobody"))
-    assert android.measure([], settings=android.Settings(serial="nobody")) == []
+        android.measure([tmp_path / "missing.tflite"], settings=settings.Settings(serial="nobody"))
+    assert android.measure([], settings=settings.Settings(serial="nobody")) == []
 
 
 @pytest.mark.parametrize(
@@ -202,17 +202,17 @@ def test_the_tool_that_fetch_gets_is_found(tmp_path, monkeypatch, variable, plat
     monkeypatch.setenv(variable, str(tmp_path / "a user's"))
     facts = dataclasses.replace(FACTS, abi=abi)
     with pytest.raises(errors.UserError, match="a user's.*benchmark_model: cannot read benchmark_model.*fetch.sh"):
-        android._tool("", facts)
+        setup.read_tool("", facts)
     program, done = _fetch(tmp_path, platform, machine=machine)
     assert done.returncode == 0, done.stderr
-    assert android._tool("", facts) == program
+    assert setup.read_tool("", facts) == program
 
 
 def test_fetch_puts_the_tool_where_it_is_told_and_refuses_another_program(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     program, done = _fetch(tmp_path, f"--folder={tmp_path}/mine")
     assert done.returncode == 0, done.stderr
-    assert android._tool(str(tmp_path / "mine/benchmark_model"), FACTS) == program
+    assert setup.read_tool(str(tmp_path / "mine/benchmark_model"), FACTS) == program
     _, done = _fetch(tmp_path, machine=0x3E)
     assert done.returncode == 1 and "expected a program for android_aarch64 (ELF machine b7), found 3e" in done.stderr
     assert not list(tmp_path.glob("cache/pnag_tf/*"))

@@ -18,6 +18,7 @@ from pnag_tf.latency import device as devices
 from pnag_tf.latency import export
 from pnag_tf.latency.android import adb
 from pnag_tf.latency.android import measure as android
+from pnag_tf.latency.android import settings as android_settings
 from pnag_tf.space import network
 from pnag_tf.util import errors, files
 
@@ -114,7 +115,7 @@ def quick_tool(tmp_path, then=""):
 
 def settings(tmp_path, phone=None, **changes):
     chosen = {"serial": phone.address if phone else "", "reconnect_s": 20.0} | changes
-    return android.Settings(**{"tool": chosen.get("tool") or quick_tool(tmp_path), **chosen})
+    return android_settings.Settings(**{"tool": chosen.get("tool") or quick_tool(tmp_path), **chosen})
 
 
 def run_adb(*arguments):
@@ -143,7 +144,7 @@ def left(phone):
 def test_real_models_are_run_and_timed(phone, tflites, tmp_path):
     tool = adb_daemon.write_tool(tmp_path / "benchmark_model")
     # The serial is left out: there is one phone.
-    chosen = android.Settings(tool=str(tool), runs=5, run_secs=0.05, warm_up_secs=0.05, agreement=1.0)
+    chosen = android_settings.Settings(tool=str(tool), runs=5, run_secs=0.05, warm_up_secs=0.05, agreement=1.0)
     seen = []
     small, large = android.measure(
         [tflites[0], tflites[1].read_bytes()],
@@ -282,7 +283,7 @@ def test_cable_pulled_for_good_and_the_same_call_later(phone, models, tmp_path):
     )
     phone.drop_after_text = b"PULL-THE-CABLE"
     journal = tmp_path / "journal"
-    impatient = android.Settings(**vars(chosen) | {"reconnect_s": 0.5})
+    impatient = android_settings.Settings(**vars(chosen) | {"reconnect_s": 0.5})
     with pytest.raises(errors.UserError, match="went away.*did not come back.*the same call goes on from there"):
         android.measure(models, settings=impatient, journal=journal)
     assert not left(phone)
