@@ -56,7 +56,7 @@ def baselines(context: context_lib.Context) -> evaluate.Tables:
     each, whole = _minutes(seconds), timing.duration(seconds * len(wanted))
     print(f"baselines: {len(wanted)} networks, {each} minutes of training each, {whole} in all", flush=True)
     if context.supernet_file and not context.config.baselines.minutes:
-        logging.warning("the training of the given supernet is not in the run's minutes; --baseline_minutes sets them")
+        logging.warning("the training of the given supernet is not in the run's minutes; `baselines.minutes` sets them")
     rows: list[dict] = []
     for name in wanted:
         rows.append(dict.fromkeys(dominance.COLUMNS, "") | _made(context, name, seconds))
