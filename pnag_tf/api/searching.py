@@ -170,16 +170,15 @@ class Search:
         Raises:
           UserError: `fit` was not called, a budget is no positive number, or `measure` returns something else.
 
-        Example:
-
-        >>> import pnag_tf as pnag
-        >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
-        >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
-        >>> def measure(architectures):
-        ...     return [(0.7, 8.0 + 0.1 * sum(arch.depths)) for arch in architectures]
-        >>> search = search.rounds(measure, budgets_ms=[8, 10], rounds=1, measurements=10)
-        >>> len(records), len(search.records)
-        (400, 410)
+        Examples:
+          >>> import pnag_tf as pnag
+          >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
+          >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
+          >>> def measure(architectures):
+          ...     return [(0.7, 8.0 + 0.1 * sum(arch.depths)) for arch in architectures]
+          >>> search = search.rounds(measure, budgets_ms=[8, 10], rounds=1, measurements=10)
+          >>> len(records), len(search.records)
+          (400, 410)
         """
         made, known = self._learnt("rounds")
         how = self._asked(budgets_ms, rounds=rounds, measurements=measurements)
@@ -296,14 +295,13 @@ class Search:
         Raises:
           UserError: a file is missing, or no such search.
 
-        Example:
-
-        >>> import pnag_tf as pnag
-        >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
-        >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
-        >>> again = pnag.Search.load(search.save("search"))
-        >>> again.propose([8]) == search.propose([8])
-        True
+        Examples:
+          >>> import pnag_tf as pnag
+          >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
+          >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
+          >>> again = pnag.Search.load(search.save("search"))
+          >>> again.propose([8]) == search.propose([8])
+          True
         """
         folder = pathlib.Path(path)
         saved = files.read_json(folder / FILE)

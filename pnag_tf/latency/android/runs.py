@@ -46,7 +46,7 @@ class Job:
         path.write_bytes(self.source) if isinstance(self.source, bytes) else shutil.copyfile(self.source, path)
 
     def agreed(self, settings: settings_lib.Settings) -> bool:
-        medians = [sample.timing.median_ms for sample in self.samples[-settings_lib.IN_A_ROW:]]
+        medians = [sample.timing.median_ms for sample in self.samples[-settings_lib.IN_A_ROW :]]
         allowed_ms = max(settings.agreement * statistics.median(medians), CLOCK_MS) if medians else 0
         return len(medians) == settings_lib.IN_A_ROW and max(medians) - min(medians) <= allowed_ms
 
@@ -55,7 +55,7 @@ class Job:
 
     def record(self, setup: journal_lib.Setup, settings: settings_lib.Settings) -> journal_lib.Record:
         agreed = self.agreed(settings)
-        timings = [sample.timing for sample in (self.samples[-settings_lib.IN_A_ROW:] if agreed else self.samples)]
+        timings = [sample.timing for sample in (self.samples[-settings_lib.IN_A_ROW :] if agreed else self.samples)]
         medians = [timing.median_ms for timing in timings]
         spread = (max(medians) - min(medians)) / max(statistics.median(medians), CLOCK_MS)
         if not agreed:
