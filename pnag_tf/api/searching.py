@@ -326,7 +326,7 @@ def _measured(measure: Measure, space: space_lib.SearchSpace, choices: np.ndarra
     if len(answer) != len(asked):
         raise errors.UserError(f"measure: expected {len(asked)} pairs (top1, latency_ms), found {len(answer)}")
     try:
-        rows = [(str(arch), top1, latency_ms) for arch, (top1, latency_ms) in zip(asked, answer, strict=True)]
+        rows = [(str(arch), top1, latency_ms, "") for arch, (top1, latency_ms) in zip(asked, answer, strict=True)]
     except (TypeError, ValueError):
         raise errors.UserError(f"measure: expected pairs (top1, latency_ms), found {str(answer)[:100]}") from None
     return records_lib.from_rows(rows, space, "measure")
