@@ -207,7 +207,7 @@ def test_figures_of_no_run_or_of_an_empty_one(records_file, tmp_path, capsys):
     assert _run() == 2
     error = capsys.readouterr().err
     assert error.startswith(f"error: {workdir}: nothing to draw; expected ") and error.count("\n") == 1
-    assert [path.name for path in workdir.iterdir()] == ["config.json"]
+    assert sorted(each.name for each in (tmp_path / "run").iterdir()) == ["config.json", "seconds.json"]
 
 
 def test_a_run_is_reported_where_its_photos_have_moved(facts, tmp_path, capsys):
