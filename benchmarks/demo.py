@@ -20,7 +20,7 @@ import time
 
 import numpy as np
 
-from pnag_tf.run import dominance, timing
+from pnag_tf.run import dominance, signal, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.util import files
 
@@ -37,7 +37,6 @@ def once(result, make):
     """Makes a file of results unless it is there."""
     if not result.exists():
         make()
-    return result
 
 
 def run_seed(root, seed, flags, readings):
@@ -78,6 +77,12 @@ def show_methods(roots):
             print(f"| {method} | {place + 1} | {spread(top1)} | {spread(ms)} | {distinct if not place else ''} |")
 
 
+def reaches(mine, other):
+    """Whether a network is at least as accurate as another one, and at most as slow."""
+    more, faster = (float(mine[name]) - float(other[name]) for name in ("test_top1", "latency_ms"))
+    return more >= 0 >= faster
+
+
 def show_baselines(roots, reading):
     tables = [files.read_csv(root.with_suffix(f".{reading}.csv"), dominance.COLUMNS) for root in roots]
     print(f"\n'{reading}':\n\n| network | minutes | test top-1 | latency, ms |\n|---|---|---|---|")
@@ -89,7 +94,7 @@ def show_baselines(roots, reading):
     for root, table in zip(roots, tables, strict=True):
         print(f"\n{root.name}: {dominance.verdict(table)}.")
         own, other = ([row for row in table if bool(row["method"]) == mine] for mine in (True, False))
-        left = [row["network"] for row in other if not dominance.equalled(row, own)]
+        left = [row["network"] for row in other if not any(reaches(mine, row) for mine in own)]
         print(f"Neither dominated nor equalled by the run's networks: {', '.join(left) or 'none'}.")
 
 
@@ -101,10 +106,16 @@ def show_runs(roots):
         seconds = timing.read(layout.seconds)
         parts = timing.by_stage({name: took for name, took in seconds.items() if not name.startswith("baselines")})
         said = ", ".join(f"{stage} {took / 60:.1f}" for stage, took in parts.items())
-        tau = np.mean([float(row["tau"]) for row in files.read_csv(layout.ranking, ("tau",))])
+        tau = np.nanmean([float(row["tau"]) for row in files.read_csv(layout.ranking, ("tau",))])
         ms = [float(row["latency_ms"]) for row in files.read_csv(layout.table("pnag"), ("latency_ms",))]
         minutes = files.read_json(root.with_suffix(".minutes.json"))["minutes"]
         print(f"| {root.name} | {minutes:.1f} | {said} | {tau:.3f} | {max(ms) / min(ms):.1f} |")
+
+
+def show_signal(roots):
+    for root in roots:
+        for note in signal.notes(layout_lib.Layout(root)):
+            print(f"\n{root.name}: {note}")
 
 
 def main():
@@ -119,6 +130,7 @@ def main():
     for seed, root in enumerate(roots):
         run_seed(root, seed, arguments.flags, readings)
     show_runs(roots)
+    show_signal(roots)
     show_methods(roots)
     for reading in readings:
         show_baselines(roots, reading)
