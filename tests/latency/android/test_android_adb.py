@@ -18,6 +18,7 @@ from pnag_tf.latency import device as devices
 from pnag_tf.latency import export
 from pnag_tf.latency.android import adb
 from pnag_tf.latency.android import measure as android
+from pnag_tf.latency.android import runs as android_runs
 from pnag_tf.latency.android import settings as android_settings
 from pnag_tf.space import network
 from pnag_tf.util import errors, files
@@ -324,7 +325,7 @@ def test_a_phone_that_is_lost_again_and_again_is_given_up(phone, models, tmp_pat
 
 @heavy
 def test_a_throttled_phone_is_waited_for(phone, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(android, "POLL_S", 0.1)
+    monkeypatch.setattr(android_runs, "POLL_S", 0.1)
     phone.set_thermal(3)
     threading.Timer(1, phone.set_thermal, [0]).start()
     (record,) = android.records(models[:1], settings=settings(tmp_path, phone))
@@ -344,7 +345,7 @@ def test_a_phone_that_stays_throttled_is_refused_or_accepted(phone, models, tmp_
 
 @heavy
 def test_runs_in_which_the_phone_throttles_do_not_count(phone, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(android, "POLL_S", 0.1)
+    monkeypatch.setattr(android_runs, "POLL_S", 0.1)
     hot = 'set_status() { echo "Thermal Status: $1" >"$PHONE/dumpsys/thermalservice"; }\n'
     tool = quick_tool(tmp_path, hot + "[ $# != 2 ] || { median=9000; set_status 1; }")
     threading.Timer(1.5, phone.set_thermal, [0]).start()
