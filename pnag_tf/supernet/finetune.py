@@ -18,7 +18,7 @@ from tqdm.keras import TqdmCallback
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.supernet import subnet
+from pnag_tf.supernet import fused, subnet
 from pnag_tf.util import files, scalars
 
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
@@ -120,20 +120,6 @@ def before_and_best(history: list[dict]) -> tuple[float, float]:
     return history[0]["val_accuracy"], max(row["val_accuracy"] for row in history)
 
 
-def with_policy(network: keras.Model, policy: str) -> keras.Model:
-    """The same network and weights under a Keras dtype policy; its last layer, the logits, stays float32."""
-
-    def clone(layer):
-        settings = layer.get_config()
-        if not isinstance(layer, keras.layers.Layer):  # an operation, such as `x + 3`, has no policy
-            return type(layer).from_config(settings)
-        return type(layer).from_config(settings | {"dtype": "float32" if layer is network.layers[-1] else policy})
-
-    copy = keras.models.clone_model(network, clone_function=clone)
-    copy.set_weights(network.get_weights())
-    return copy
-
-
 def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
     """(top-1, top-5) of a network, fractions, on (images float32 [b, r, r, 3], labels int32 [b]) pairs."""
     count, total = 0, 0
@@ -153,9 +139,8 @@ def compiled(
 ) -> keras.Model:
     """A saved network, ready to be trained for epochs of `steps`."""
     with distribution.scope():
-        network = keras.models.load_model(path, compile=False)
-        if config.mixed_precision:
-            network = with_policy(network, "mixed_bfloat16")
+        policy = "mixed_bfloat16" if config.mixed_precision else "float32"
+        network = fused.for_training(keras.models.load_model(path, compile=False), policy)
         _compile(distribution.fitted(network), config.finetune, config.supernet, steps)
     return network
 
@@ -168,7 +153,7 @@ def _compile(
     if settings.optimizer == "adam":
         optimizer = keras.optimizers.Adam(schedule, **average)
     else:
-        optimizer = keras.optimizers.SGD(schedule, momentum=regularisation.momentum, nesterov=True, **average)
+        optimizer = fused.Momentum(schedule, momentum=regularisation.momentum, nesterov=True, **average)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularisation.label_smoothing)
     for layer in network.layers:
         if regularisation.weight_decay and hasattr(layer, "kernel"):
@@ -219,9 +204,9 @@ def keep_state(network: keras.Model, path: pathlib.Path) -> None:
 
 
 def keep(network: keras.Model, path: pathlib.Path) -> None:
-    """Saves a network in float32: mixed precision is how it is trained, not what it is."""
+    """Saves a network as a plain one: fused operations and mixed precision are how it is trained, not what it is."""
     with files.replacing(path) as beside:
-        with_policy(network, "float32").save(beside, include_optimizer=False)
+        fused.plain(network).save(beside, include_optimizer=False)
 
 
 def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:

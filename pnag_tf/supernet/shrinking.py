@@ -20,31 +20,12 @@ from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import distribution as distribution_lib
+from pnag_tf.supernet import fused, subnet
 from pnag_tf.supernet import model as supernet_lib
-from pnag_tf.supernet import subnet
 from pnag_tf.util import errors, files, scalars
 
 CHUNK_STEPS = 50  # steps between two checkpoints, and between two rows of the history
 HISTORY_COLUMNS = ("phase", "step", "loss", "accuracy", "learning_rate", "images_per_s")
-
-
-@keras.saving.register_keras_serializable("pnag_tf")
-class Momentum(keras.optimizers.SGD):
-    """Keras's SGD with momentum, each weight updated by one fused operation.
-
-    The supernet has some 300 weights; the five operations a weight of the stock optimizer cost a fifth of a step.
-    """
-
-    def update_step(self, gradient, variable, learning_rate):
-        slot = self.momentums[self._get_variable_index(variable)]
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=slot.value.handle,
-            lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype),
-            momentum=tf.cast(self.momentum, variable.dtype),
-            use_nesterov=self.nesterov,
-        )
 
 
 class Trainer(keras.Model):
@@ -287,7 +268,7 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     )
     with distribution.scope():
         ema = {"use_ema": True, "ema_momentum": config.supernet.ema} if config.supernet.ema else {}
-        optimizer = Momentum(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
+        optimizer = fused.Momentum(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
         optimizer.build(net.trainable_variables)
         distribution.fitted(trainer).compile(optimizer=optimizer, jit_compile=False)
     checkpoint = folder / "training.weights.h5"

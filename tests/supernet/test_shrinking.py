@@ -7,14 +7,13 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pnag_tf import config as config_lib
+from pnag_tf.supernet import fused, shrinking
 from pnag_tf.supernet import model as supernet_lib
-from pnag_tf.supernet import shrinking
 from pnag_tf.util import errors
 
 SETTINGS = config_lib.Supernet(weight_decay=0.0, label_smoothing=0.0)
@@ -61,28 +60,6 @@ def test_loss_by_hand(supernet):
     np.testing.assert_allclose(trainer.loss_of(logits, labels, taught), (plain + plain + 1.0) / 2, rtol=1e-5)
 
 
-def test_fused_momentum_equals_keras_sgd():
-    results = []
-    for optimizer in (shrinking.Momentum(0.1, momentum=0.9, nesterov=True), keras.optimizers.SGD(0.1, 0.9, True)):
-        variable = keras.Variable([1.0, -2.0])
-        optimizer.build([variable])
-        for gradient in ([1.0, 2.0], [0.5, -1.0], [0.0, 3.0]):
-            optimizer.apply([tf.constant(gradient)], [variable])
-        results.append(np.asarray(variable.value))
-    np.testing.assert_allclose(*results, rtol=1e-6)
-
-
-def test_the_average_of_the_weights_by_hand():
-    variable = keras.Variable([0.0])
-    optimizer = shrinking.Momentum(1.0, momentum=1e-12, use_ema=True, ema_momentum=0.5)
-    optimizer.build([variable])
-    for _ in range(3):
-        optimizer.apply([tf.constant([-1.0])], [variable])  # the weight is 1, 2, 3
-    np.testing.assert_allclose(variable.numpy(), [3.0])
-    optimizer.finalize_variable_values([variable])
-    np.testing.assert_allclose(variable.numpy(), [0.5 * (0.5 * 1 + 0.5 * 2) + 0.5 * 3])
-
-
 def test_mixed_precision_has_the_gradient_of_float32_but_for_rounding(supernet, space):
     images = tf.random.stateless_normal([16, 16, 16, 3], [0, 1])
     labels = tf.random.stateless_uniform([16], [0, 2], maxval=10, dtype=tf.int32)
@@ -109,7 +86,7 @@ def test_a_mixed_step_gives_network_and_teacher_bfloat16_images(space, backbone)
 
     phase = config_lib.Phase("full", 1, 0.1)
     trainer = shrinking.Trainer(net, phase, SETTINGS, seed=7, teacher=teacher, mixed_precision=True)
-    trainer.compile(optimizer=shrinking.Momentum(0.1, momentum=0.9), run_eagerly=True)
+    trainer.compile(optimizer=fused.Momentum(0.1, momentum=0.9), run_eagerly=True)
     result = trainer.train_step((tf.random.stateless_normal([8, 16, 16, 3], [0, 1]), tf.zeros([8], tf.int32)))
     assert seen == [tf.bfloat16] and np.isfinite(float(result["loss"]))
     assert {weight.dtype for weight in net.weights} == {"float32"}

@@ -1,0 +1,88 @@
+"""Training in fewer operations: batch norm, and SGD with momentum, as one TensorFlow operation each.
+
+Small networks spend more time on the number of operations than on their arithmetic. Keras composes batch norm of
+seventeen operations with its gradient and an update by momentum of five; with one each, a training step of the
+networks in `fitting.SMALL` takes 0.6 to 0.75 of its processor time. Results are Keras's, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("pnag_tf")
+class Momentum(keras.optimizers.SGD):
+    """Keras's SGD with momentum, each weight updated by one operation."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not self.momentum:
+            return super().update_step(gradient, variable, learning_rate)
+        slot = self.momentums[self._get_variable_index(variable)]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=slot.value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch norm of [b, h, w, c] over all but the channels; in training one operation, with its gradient."""
+
+    def call(self, inputs, training=None, mask=None):
+        if not (training and self.trainable):
+            return super().call(inputs, training=False, mask=mask)
+        y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=inputs,
+            scale=self.gamma.value,
+            offset=self.beta.value,
+            mean=[],
+            variance=[],
+            epsilon=self.epsilon,
+            is_training=True,
+        )
+        count = tf.cast(tf.size(inputs) // inputs.shape[-1], tf.float32)
+        variance *= (count - 1) / count  # Keras's moving variance is that of the batch, not the unbiased one
+        for moving, measured in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + measured * (1.0 - self.momentum))
+        return y
+
+
+def for_training(network: keras.Model, policy: str = "float32") -> keras.Model:
+    """A network as it trains fastest, with the weights of `network`.
+
+    Args:
+      policy: a Keras dtype policy; the last layer, the logits, stays float32.
+    """
+    return _cloned(network, policy, lambda layer: BatchNormalization if _fits(layer) else type(layer))
+
+
+def plain(network: keras.Model) -> keras.Model:
+    """The network that `for_training` was given, with the weights of now: float32, of Keras's own layers."""
+    own = {BatchNormalization: keras.layers.BatchNormalization}
+    return _cloned(network, "float32", lambda layer: own.get(type(layer), type(layer)))
+
+
+def _fits(layer: keras.Operation) -> bool:
+    """Whether the one operation computes what this layer does."""
+    if type(layer) is not keras.layers.BatchNormalization:
+        return False
+    whole = layer.center and layer.scale and not (layer.renorm or layer.synchronized)
+    return whole and layer.input_spec.ndim == 4 and layer.axis in (-1, 3)
+
+
+def _cloned(network: keras.Model, policy: str, kind: Callable[[keras.Operation], type]) -> keras.Model:
+    def clone(layer):
+        settings = layer.get_config()
+        if isinstance(layer, keras.layers.Layer):  # an operation, such as `x + 3`, has no policy
+            settings["dtype"] = "float32" if layer is network.layers[-1] else policy
+        return kind(layer).from_config(settings)
+
+    copy = keras.models.clone_model(network, clone_function=clone)
+    copy.set_weights(network.get_weights())
+    return copy
