@@ -182,6 +182,7 @@ class Finetune:
     optimizer: Literal["sgd", "adam"] = "sgd"  # 'sgd' (with Nesterov's momentum) or 'adam'
     learning_rate: float = 0.02  # cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
+    processes: int = 1  # that train networks side by side where there is no GPU; 0 = one for each core
     archs: str = ""  # for stage finetune: CSV with columns budget_ms and arch, as another run's eval/pnag.csv
 
 

@@ -57,6 +57,7 @@ _LEAST = {
     "minutes": 0,
     "predictors.epochs": 1,
     "evaluator.epochs": 1,
+    "processes": 0,
     "pseudo_labels": 0,
     "random_trials": 1,
     "refinement": 0,

@@ -95,17 +95,20 @@ def _sandwich(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
     A step of four subnets costs about 2.3 of the largest, so that paper's 45 epochs are three quarters of its own.
     """
     epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (5, 0.1, 3)}.get(config.preset, (45, 0.1, 4))
-    phase = config_lib.Phase(
+    return (_in_sandwiches(config.space, epochs, learning_rate, subnets),)
+
+
+def _in_sandwiches(space: space_lib.SearchSpace, epochs: float, learning_rate: float, subnets: int) -> config_lib.Phase:
+    return config_lib.Phase(
         "sandwich",
         epochs,
         learning_rate,
-        **_everything(config.space),
+        **_everything(space),
         subnets_per_step=subnets,
         teacher=False,
         warmup_epochs=min(1.0, 0.1 * epochs),
         sandwich=True,
     )
-    return (phase,)
 
 
 def _progressive(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
@@ -159,16 +162,26 @@ def _tiny() -> config_lib.Config:
 
 
 def _demo() -> config_lib.Config:
-    """The space that fits the images: a quarter of an hour on two cores."""
+    """The space that fits the images: a quarter of an hour on two cores.
+
+    The full network first, alone, then sandwiches: in the same time as with sandwiches from the first step it ends
+    1.5 points higher, and the smallest network where it was (benchmarks/results.md).
+    """
     space, backbone = fitting.fit(_USUAL)
-    config = config_lib.Config(
+    phases = (
+        config_lib.Phase("full", 5, 0.1, teacher=False, warmup_epochs=0.2),
+        _in_sandwiches(space, epochs=2, learning_rate=0.05, subnets=3),
+    )
+    return config_lib.Config(
         "demo",
         space=space,
         backbone=dataclasses.replace(backbone, classes=10),
         data=config_lib.Data(batch_size=64),
-        supernet=config_lib.Supernet(weight_decay=1e-4, label_smoothing=0.0, dropout=0.0, least_steps=1000),
+        supernet=config_lib.Supernet(
+            phases=phases, weight_decay=1e-4, label_smoothing=0.0, dropout=0.0, least_steps=1000
+        ),
         measure=config_lib.Measure(architectures=200, calibration_images=1000, batch_size=500, validation_images=4000),
-        finetune=config_lib.Finetune(epochs=6, learning_rate=0.02, least_steps=500),
+        finetune=config_lib.Finetune(epochs=6, learning_rate=0.02, least_steps=500, processes=0),
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
         generator=config_lib.Generator(
@@ -176,7 +189,6 @@ def _demo() -> config_lib.Config:
         ),
         eval=config_lib.Eval(refinement=30),
     )
-    return dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, phases=_sandwich(config)))
 
 
 def _paper() -> config_lib.Config:

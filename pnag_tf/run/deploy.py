@@ -189,20 +189,20 @@ def train_alone(
     subnets: subnet.Subnets,
     device: devices.Device,
     known: Reference | None,
-    train: Callable[[str], tuple[keras.Model, list[dict]]],
+    train: Callable[[list[str]], list[tuple[keras.Model, list[dict]]]],
 ) -> list[Finalist]:
     """Trains each chosen network, and chooses once more among them, by what they now reach on validation.
 
     Args:
       chosen: the finalist of each budget; one that serves several is trained once.
-      train: architecture -> (network, history); see `supernet.finetune.train`.
+      train: architectures -> (network, history) of each; see `supernet.finetune.train`.
 
     Returns:
       For each budget the best of them that keeps it, exported and measured anew in one call.
     """
     distinct = list({id(finalist): finalist for finalist in chosen}.values())
-    for finalist in distinct:
-        finalist.network, history = train(str(subnets.net.space.decode(finalist.choices)[0]))
+    archs = [str(subnets.net.space.decode(finalist.choices)[0]) for finalist in distinct]
+    for finalist, (finalist.network, history) in zip(distinct, train(archs), strict=True):
         _, finalist.top1 = finetune.before_and_best(history)
     _measure(distinct, subnets, device, known)
     return [

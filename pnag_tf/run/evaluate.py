@@ -117,8 +117,8 @@ def _deploy(
         chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known, prediction)
     if config.finetune.epochs:
         budgets_ms = [asked.budget_ms for asked in found]
-        train_one = functools.partial(train.alone, context)
-        chosen = deploy.train_alone(chosen, budgets_ms, open_.subnets, open_.device, known, train_one)
+        train_all = functools.partial(train.alone, context)
+        chosen = deploy.train_alone(chosen, budgets_ms, open_.subnets, open_.device, known, train_all)
     with context.timed(f"eval/{config.method}/deploy"):
         return _written(context, found, chosen, known)
 

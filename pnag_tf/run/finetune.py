@@ -31,7 +31,8 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
     """
     config, open_ = context.config, context.resources
     rows_given = _given(context)
-    trained = {arch: train.alone(context, arch) for arch in dict.fromkeys(row["arch"] for row in rows_given)}
+    archs = list(dict.fromkeys(row["arch"] for row in rows_given))
+    trained = dict(zip(archs, train.alone(context, archs), strict=True))
     if not context.distribution.first:  # the first worker deploys
         return []
     if config.latency.source == "table" and not context.layout.latency_table.exists():

@@ -1,12 +1,22 @@
-"""What trains on images: the stage `supernet`, and a chosen network alone."""
+"""What trains on images: the stage `supernet`, and chosen networks alone."""
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Callable, Sequence
+
 import keras
+from tqdm import tqdm
 
 from pnag_tf.run import context as context_lib
+from pnag_tf.run import side_by_side
+from pnag_tf.space import cost
+from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune, shrinking
 from pnag_tf.util import files
+
+Trained = tuple[keras.Model, list[dict]]
+"""A network as it was after its best epoch, and its history."""
 
 
 def supernet(context: context_lib.Context) -> None:
@@ -21,17 +31,63 @@ def supernet(context: context_lib.Context) -> None:
         )
 
 
-def alone(context: context_lib.Context, arch: str) -> tuple[keras.Model, list[dict]]:
-    """Trains one network from the supernet's weights: (network, history); a folder of its own keeps what is done."""
+def alone(context: context_lib.Context, archs: Sequence[str]) -> list[Trained]:
+    """Trains each network from the supernet's weights; one folder a network keeps what is done.
+
+    Returns:
+      (network, history) of each, in the order of `archs`; one that is there twice is trained once.
+    """
+    epochs = _epochs(context)
+    waiting = [arch for arch in dict.fromkeys(archs) if not finetune.finished(_folder(context, arch), epochs)]
+    with context.timed("finetune" if context.config.finetune.archs else f"eval/{context.config.method}/finetune"):
+        if (processes := side_by_side.processes(context, len(waiting))) > 1:
+            _side_by_side(context, waiting, processes)
+        trained = {arch: here(context, arch) for arch in dict.fromkeys(archs)}
+    return [trained[arch] for arch in archs]
+
+
+def here(context: context_lib.Context, arch: str, epoch: Callable[[], None] | None = None) -> Trained:
+    """Trains one network in this process, or reads it where that was done.
+
+    Args:
+      epoch: called after each epoch, instead of a progress bar.
+    """
+    folder = _folder(context, arch)
+    log = context.log(f"finetune/{folder.name}")
+
+    def counted(step: int, values: dict) -> None:
+        log(step, values)
+        epoch()
+
+    return finetune.train(
+        lambda: context.resources.subnets.extract(context.config.space.encode([arch])[0]),
+        context.config,
+        context.resources.splits,
+        folder,
+        progress=epoch is None,
+        log=counted if epoch else log,
+        distribution=context.distribution,
+    )
+
+
+def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes: int) -> None:
+    """The largest network first, so that the processes end together."""
+
+    def madds(arch: str) -> int:
+        return cost.madds(context.config.backbone, space_lib.Architecture.parse(arch))
+
+    left = sum(_epochs(context) - finetune.done_epochs(_folder(context, arch)) for arch in archs)
+    with tqdm(total=left, desc=f"train {len(archs)} networks", unit="epoch") as bar:
+        side_by_side.train(context, sorted(archs, key=madds, reverse=True), processes, bar.update)
+
+
+def _epochs(context: context_lib.Context) -> int:
+    """How many epochs each network is trained."""
     config = context.config
-    folder = context.layout.finetune / f"{files.digest(arch)}-{config.finetune.epochs}"
-    choices = config.space.encode([arch])[0]
-    with context.timed("finetune" if config.finetune.archs else f"eval/{config.method}/finetune"):
-        return finetune.train(
-            lambda: context.resources.subnets.extract(choices),
-            config,
-            context.resources.splits,
-            folder,
-            log=context.log(f"finetune/{folder.name}"),
-            distribution=context.distribution,
-        )
+    return finetune.planned_epochs(
+        config.finetune, context.resources.splits.steps_per_epoch(config.data.batch_size)
+    )
+
+
+def _folder(context: context_lib.Context, arch: str) -> pathlib.Path:
+    return context.layout.finetune / f"{files.digest(arch)}-{context.config.finetune.epochs}"

@@ -59,7 +59,7 @@ def train(
     settings = dataclasses.replace(settings, epochs=planned_epochs(settings, steps))
     history = _numbers(files.rows_left(folder / HISTORY))
     kept = distribution.written(folder / STATE)
-    if len(history) > settings.epochs and (folder / BEST).exists():
+    if finished(folder, settings.epochs):
         kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
         return keras.models.load_model(folder / BEST, compile=False), history
     if not (folder / BEST).exists():
@@ -113,6 +113,16 @@ def _callbacks(
 def planned_epochs(settings: config_lib.Finetune, steps_per_epoch: int) -> int:
     """How many epochs a network is trained: those asked for, or more where they have fewer steps than they should."""
     return max(settings.epochs, -(-settings.least_steps // steps_per_epoch)) if settings.epochs else 0
+
+
+def done_epochs(folder: pathlib.Path) -> int:
+    """How many epochs of a training its folder holds."""
+    return max(0, len(files.rows_left(folder / HISTORY)) - 1)
+
+
+def finished(folder: pathlib.Path, epochs: int) -> bool:
+    """Whether a folder holds a network that was trained for as many epochs."""
+    return (folder / BEST).exists() and done_epochs(folder) >= epochs
 
 
 def before_and_best(history: list[dict]) -> tuple[float, float]:

@@ -120,14 +120,14 @@ def test_interrupted_in_the_third_network_the_first_two_are_not_touched(start, c
     monkeypatch.setattr(context.Context, "log", lambda self, stage: next(logs))
     with pytest.raises(KeyboardInterrupt):
         for arch in archs:
-            train.alone(run, arch)
+            train.alone(run, [arch])
     known = {folder: _contents(folder) for folder in (tmp_path / "run/finetune").iterdir()}
     finished = {folder: held for folder, held in known.items() if finetune.STATE not in held}
     assert len(known) == 3 and len(finished) == 2
     subnets.extract = _forbidden
     logs = iter([_forbidden, _forbidden, scalars.nowhere])
     for arch in archs:
-        assert [row["epoch"] for row in train.alone(run, arch)[1]] == [0, 1]
+        assert [row["epoch"] for row in train.alone(run, [arch])[0][1]] == [0, 1]
     assert {folder: _contents(folder) for folder in finished} == finished
 
 
