@@ -81,9 +81,7 @@ class _Running:
                 process.kill()
 
 
-def _train(
-    context: context_lib.Context, arch: str, threads: int, running: _Running, epoch: Callable[[], None]
-) -> None:
+def _train(context: context_lib.Context, arch: str, threads: int, running: _Running, epoch: Callable[[], None]) -> None:
     asked = {"config": context.config, "root": context.layout.root, "supernet_file": context.supernet_file}
     with running.start([sys.executable, "-m", "pnag_tf.run.trainee"]) as process:
         with contextlib.suppress(BrokenPipeError):  # its exit code says more

@@ -84,9 +84,7 @@ def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes:
 def _epochs(context: context_lib.Context) -> int:
     """How many epochs each network is trained."""
     config = context.config
-    return finetune.planned_epochs(
-        config.finetune, context.resources.splits.steps_per_epoch(config.data.batch_size)
-    )
+    return finetune.planned_epochs(config.finetune, context.resources.splits.steps_per_epoch(config.data.batch_size))
 
 
 def _folder(context: context_lib.Context, arch: str) -> pathlib.Path:
