@@ -113,6 +113,8 @@ def _kill_when(process, path: pathlib.Path):
     process.wait()
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(900)
 def test_killed_runs_go_on_and_the_whole_road_ends_in_deployed_networks(image_folder, tmp_path):
     """kill -9 in the supernet and in the generator stage; what was finished is not made again."""
     workdir = tmp_path / "run"
