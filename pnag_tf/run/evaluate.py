@@ -94,18 +94,24 @@ def _prediction(table: records.Records, predictors: predictor.Predictors) -> dep
 
 
 def notes(rows: list[dict]) -> list[str]:
-    """What to say under a table of networks, one a budget: why a budget is served by a smaller one's network."""
+    """What to say under a table of networks: which budgets are missed, which are served by a smaller one's network."""
     said, smallest = [], {}
-    if not rows or not {"budget_ms", "arch", "found_by"} <= rows[0].keys():
-        return said
-    for each in sorted(rows, key=lambda each: float(each["budget_ms"])):
-        taken_ms = each.get("latency_at_table_ms") or each.get("latency_ms") or each.get("predicted_latency_ms") or 0
-        other = smallest.setdefault(each["arch"], each["budget_ms"])
-        if other != each["budget_ms"] and float(taken_ms) <= float(each["budget_ms"]):
+    asked = [row for row in rows if row.get("budget_ms") and "arch" in row]
+    for each in sorted(asked, key=lambda row: float(row["budget_ms"])):
+        budget_ms, taken_ms = each["budget_ms"], _taken_ms(each)
+        other = smallest.setdefault(each["arch"], budget_ms)
+        if float(taken_ms) > float(budget_ms):
+            said.append(f"note: {budget_ms} ms: missed, the network takes {taken_ms} ms")
+        elif other != budget_ms and "found_by" in each:
             judged = "validation top-1, trained alone," if "validation_top1_before" in each else "expected accuracy"
             why = f"no network within the budget has a higher {judged} than the {other} ms one"
-            said.append(f"note: {each['budget_ms']} ms: {why}")
+            said.append(f"note: {budget_ms} ms: {why}")
     return said
+
+
+def _taken_ms(row: dict) -> str | float:
+    """The latency that is held to the budget; 0 where none is known."""
+    return row.get("latency_at_table_ms") or row.get("latency_ms") or row.get("predicted_latency_ms") or 0
 
 
 def _deploy(

@@ -130,5 +130,7 @@ def test_a_note_says_why_a_budget_gets_the_network_of_a_smaller_one():
     better = "no network within the budget has a higher expected accuracy than the 0.3 ms one"
     assert evaluate.notes(rows) == [f"note: 0.54 ms: {better}"]
     assert evaluate.notes(rows[1:]) == []
-    assert evaluate.notes([row("0.1", "a", "0.3"), row("0.2", "a", "0.3")]) == []  # both are missed
-    assert evaluate.notes([{"network": "a", "latency_ms": "1"}]) == []
+    missed = "missed, the network takes 0.3 ms"
+    over = [row("0.1", "a", "0.3"), row("0.2", "a", "0.3"), row("0.3", "b", "0.3")]
+    assert evaluate.notes(over) == [f"note: 0.1 ms: {missed}", f"note: 0.2 ms: {missed}"]
+    assert evaluate.notes([{"network": "a", "latency_ms": "1"}, {"network": "b", "budget_ms": "1"}]) == []
