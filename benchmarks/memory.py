@@ -29,6 +29,7 @@ from pnag_tf.run import context, learn, measure, stages
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import cost
 from pnag_tf.supernet import shrinking, subnet
+from pnag_tf.util import files
 
 PARTS = ("nothing", "training images", "records held", "records streamed", "passes streamed", "list of float32")
 STAGES = {
@@ -118,6 +119,10 @@ def run_stage(stage, folder, training_batch, record_images):
     run = context.make(config, folder / "run")
     if stage == "records":
         fill_records(run)
+    if stage == "finetune":
+        given = dataclasses.replace(config.finetune, archs=one_arch(config, folder))
+        config = dataclasses.replace(config, finetune=given)
+        run = dataclasses.replace(run, config=config)
     if stage == "eval":
         budgets = (sorted(learn.budgets_ms(run.config, measure.read_records(run)))[2],)
         config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, budgets=budgets))
@@ -150,8 +155,16 @@ def settings(stage, folder, training_batch, images):
         evaluator=dataclasses.replace(config.evaluator, epochs=3),
         generator=dataclasses.replace(config.generator, iterations=200),
         eval=dataclasses.replace(config.eval, rounds=1, measurements=2),
-        finetune=dataclasses.replace(config.finetune, epochs=1),
+        finetune=dataclasses.replace(config.finetune, epochs=int(stage == "finetune")),
     )
+
+
+def one_arch(config, folder):
+    """The file of architectures that stage finetune trains: the largest network."""
+    path = folder / "archs.csv"
+    row = {"budget_ms": "1000", "arch": str(config.space.decode(config.space.largest())[0])}
+    files.write_csv(path, [row], row)
+    return str(path)
 
 
 def fill_records(run):
