@@ -20,6 +20,8 @@ import tensorflow as tf
 from pnag_tf.run import context as context_lib
 from pnag_tf.util import errors
 
+COMMAND = [sys.executable, "-m", "pnag_tf.run.trainee"]
+
 
 def processes(context: context_lib.Context, networks: int) -> int:
     """How many processes train that many networks: one where a GPU or several machines do it."""
@@ -36,6 +38,7 @@ def train(context: context_lib.Context, archs: Sequence[str], count: int, epoch:
 
     Raises:
       UserError: a process was killed, or could not use what it was given.
+      FloatingPointError: a loss became NaN.
     """
     threads = max(1, _cores() // count)
     running = _Running()
@@ -83,7 +86,7 @@ class _Running:
 
 def _train(context: context_lib.Context, arch: str, threads: int, running: _Running, epoch: Callable[[], None]) -> None:
     asked = {"config": context.config, "root": context.layout.root, "supernet_file": context.supernet_file}
-    with running.start([sys.executable, "-m", "pnag_tf.run.trainee"]) as process:
+    with running.start(COMMAND) as process:
         with contextlib.suppress(BrokenPipeError):  # its exit code says more
             pickle.dump(asked | {"arch": arch, "threads": threads}, process.stdin)
             process.stdin.flush()  # and stays open: it ends when this process does
@@ -92,9 +95,11 @@ def _train(context: context_lib.Context, arch: str, threads: int, running: _Runn
             if what == "error":
                 raise pickle.loads(bytes.fromhex(error))
             epoch()
-        if code := process.wait():
+        if (code := process.wait()) < 0:
             why = "is memory short? `finetune.processes=1` trains one network after the other"
-            raise errors.UserError(f"expected that {arch} is trained, found its process ended with {code}: {why}")
+            raise errors.UserError(f"{arch}: expected to be trained, found its process killed by signal {-code}: {why}")
+        if code:
+            raise RuntimeError(f"the process that trained {arch} ended with {code}; its error stands above")
 
 
 def _cores() -> int:

@@ -1,7 +1,8 @@
 """A process that trains one network alone; `side_by_side` starts it and says on stdin which.
 
 It answers on stdout, a line each: 'epoch' after every epoch, and 'error', with the pickled exception in hexadecimal
-digits, where it could not go on. It ends when stdin does, which a parent that was killed leaves behind.
+digits, for what a user can mend or a loss that is no number. Another error is its own and ends it with a traceback. It
+ends when stdin does, as when the parent was killed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pickle
 import sys
 import threading
 
-from pnag_tf.util import terminal
+from pnag_tf.util import errors, terminal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 with terminal.quiet():  # as in `main`
@@ -32,7 +33,7 @@ def main() -> int:
     try:
         run = context.make(asked["config"], asked["root"], supernet_file=asked["supernet_file"])
         train.here(run, asked["arch"], lambda: print("epoch", file=answers))
-    except Exception as error:
+    except (errors.UserError, FloatingPointError) as error:
         print("error", pickle.dumps(error).hex(), file=answers)
         return 1
     return 0

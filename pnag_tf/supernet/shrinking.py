@@ -300,7 +300,7 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
 def stretch(settings: config_lib.Supernet, steps_per_epoch: int) -> float:
     """How many times longer than asked for all phases are, so that they have `least_steps` together; 1 or more."""
     planned = steps_per_epoch * sum(phase.epochs for phase in settings.phases)
-    return max(1.0, settings.least_steps / planned)
+    return max(1.0, settings.least_steps / planned) if settings.least_steps else 1.0
 
 
 def _judge(config, splits, net, phase: str, seconds: float) -> dict:

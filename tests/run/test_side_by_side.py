@@ -60,6 +60,19 @@ def test_an_error_of_a_process_is_that_of_this_one(run, archs):
         side_by_side.train(broken, archs, 2, lambda: None)
 
 
+def test_a_killed_process_is_named_and_a_failing_one_shows_its_error(run, archs, monkeypatch, capfd):
+    def command(code):
+        monkeypatch.setattr(side_by_side, "COMMAND", [sys.executable, "-c", code])
+
+    command("import os; os.kill(os.getpid(), 9)")
+    with pytest.raises(errors.UserError, match="killed by signal 9.*`finetune.processes=1`"):
+        side_by_side.train(run, archs[:1], 1, lambda: None)
+    command("raise ValueError('a bug')")
+    with pytest.raises(RuntimeError, match="ended with 1; its error stands above"):
+        side_by_side.train(run, archs[:1], 1, lambda: None)
+    assert "a bug" in capfd.readouterr().err
+
+
 def test_interrupted_no_process_goes_on(run, archs):
     def interrupt():
         raise KeyboardInterrupt
