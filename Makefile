@@ -11,7 +11,7 @@ demo: $(VENV)/.installed data
 	$(BIN)/python -m pnag_tf.main --stage=report
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # Slow tests; those that need adb, a browser, PyTorch or Ray are skipped without.
 heavy: $(VENV)/.installed-test

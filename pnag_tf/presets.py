@@ -162,7 +162,7 @@ def _tiny() -> config_lib.Config:
 
 
 def _demo() -> config_lib.Config:
-    """The space that fits the images: a quarter of an hour on two cores.
+    """The space that fits the images: twenty minutes on two cores.
 
     The full network first, alone, then sandwiches: in the same time as with sandwiches from the first step it ends
     1.5 points higher, and the smallest network where it was (benchmarks/results.md).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # takes seconds to import, which tools that only time a .tflite do without
@@ -52,6 +52,16 @@ class MeasuredLatency:
             figures["latency_at_table_ms"] = self.at_table_ms
         columns = {name: f"{value:.4g}" for name, value in figures.items()}
         return columns if self.slowness is None else columns | {"slowness": f"{self.slowness:.3f}"}
+
+
+def held_ms(row: Mapping[str, str]) -> str:
+    """The measured latency that a network's budget is held to, of a row with `columns`; empty where there is none."""
+    return row.get("latency_at_table_ms") or row.get("latency_ms") or ""
+
+
+def missed(row: Mapping[str, str]) -> bool:
+    """Whether the network of a row with `budget_ms` was measured to take longer than that."""
+    return bool(held_ms(row)) and float(held_ms(row)) > float(row["budget_ms"])
 
 
 class Measure(Protocol):

@@ -7,6 +7,7 @@ import functools
 import numpy as np
 
 from pnag_tf import tuning
+from pnag_tf.latency import device as devices
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, learn, measure, train
 from pnag_tf.search import baselines, generator, noise, predictor, proposals, records, rounds
@@ -98,20 +99,20 @@ def notes(rows: list[dict]) -> list[str]:
     said, smallest = [], {}
     asked = [row for row in rows if row.get("budget_ms") and "arch" in row]
     for each in sorted(asked, key=lambda row: float(row["budget_ms"])):
-        budget_ms, taken_ms = each["budget_ms"], _taken_ms(each)
+        budget_ms = each["budget_ms"]
         other = smallest.setdefault(each["arch"], budget_ms)
-        if float(taken_ms) > float(budget_ms):
-            said.append(f"note: {budget_ms} ms: missed, the network takes {taken_ms} ms")
-        elif other != budget_ms and "found_by" in each:
+        if devices.missed(each):
+            said.append(f"note: {budget_ms} ms: missed, the network takes {devices.held_ms(each)} ms")
+        elif other != budget_ms and "found_by" in each and float(_known_ms(each)) <= float(budget_ms):
             judged = "validation top-1, trained alone," if "validation_top1_before" in each else "expected accuracy"
             why = f"no network within the budget has a higher {judged} than the {other} ms one"
             said.append(f"note: {budget_ms} ms: {why}")
     return said
 
 
-def _taken_ms(row: dict) -> str | float:
-    """The latency that is held to the budget; 0 where none is known."""
-    return row.get("latency_at_table_ms") or row.get("latency_ms") or row.get("predicted_latency_ms") or 0
+def _known_ms(row: dict) -> str | float:
+    """The measured latency of a network, or else the predicted one; 0 where neither is known."""
+    return devices.held_ms(row) or row.get("predicted_latency_ms") or 0
 
 
 def _deploy(

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pnag_tf
 from pnag_tf import figures
+from pnag_tf.latency import device as devices
 from pnag_tf.latency import table as latency_table
 from pnag_tf.run import dominance, folder, pictures, signal, timing
 from pnag_tf.run import layout as layout_lib
@@ -63,12 +64,12 @@ class Proposed:
     @property
     def held_ms(self) -> str:
         """The measured latency that its budget is held to: at the latency table's speed where that is known."""
-        return self.facts.get("latency_at_table_ms") or self.facts.get("latency_ms", "")
+        return devices.held_ms(self.facts)
 
     @property
     def missed(self) -> bool:
         """It takes longer than its budget allows."""
-        return bool(self.held_ms) and float(self.held_ms) > float(self.facts["budget_ms"])
+        return devices.missed(self.facts)
 
 
 def write(layout: layout_lib.Layout) -> pathlib.Path:

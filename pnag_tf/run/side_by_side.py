@@ -1,7 +1,7 @@
 """Trains several networks at once, each in a process of its own, into the folders that `train.alone` reads.
 
 The operations of a small network are too small to be parted among cores: on two of them, two processes of one thread
-each train the demo's networks 1.2 to 1.6 times as fast as one process does (benchmarks/results.md).
+each train the demo's networks 1.2 to 1.7 times as fast as one process does (benchmarks/results.md).
 """
 
 from __future__ import annotations

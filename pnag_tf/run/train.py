@@ -41,7 +41,7 @@ def alone(context: context_lib.Context, archs: Sequence[str]) -> list[Trained]:
     waiting = [arch for arch in dict.fromkeys(archs) if not finetune.finished(_folder(context, arch), epochs)]
     with context.timed("finetune" if context.config.finetune.archs else f"eval/{context.config.method}/finetune"):
         if (processes := side_by_side.processes(context, len(waiting))) > 1:
-            _side_by_side(context, waiting, processes)
+            _side_by_side(context, waiting, epochs, processes)
         trained = {arch: here(context, arch) for arch in dict.fromkeys(archs)}
     return [trained[arch] for arch in archs]
 
@@ -70,13 +70,13 @@ def here(context: context_lib.Context, arch: str, epoch: Callable[[], None] | No
     )
 
 
-def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes: int) -> None:
+def _side_by_side(context: context_lib.Context, archs: Sequence[str], epochs: int, processes: int) -> None:
     """The largest network first, so that the processes end together."""
 
     def madds(arch: str) -> int:
         return cost.madds(context.config.backbone, space_lib.Architecture.parse(arch))
 
-    left = sum(_epochs(context) - finetune.done_epochs(_folder(context, arch)) for arch in archs)
+    left = sum(epochs - finetune.done_epochs(_folder(context, arch)) for arch in archs)
     with tqdm(total=left, desc=f"train {len(archs)} networks", unit="epoch") as bar:
         side_by_side.train(context, sorted(archs, key=madds, reverse=True), processes, bar.update)
 

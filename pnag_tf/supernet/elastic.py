@@ -55,14 +55,16 @@ def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
 # ---- batch norm -----------------------------------------------------------------------------------------------------
 
 
-def normalise(x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def normalise(
+    x: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, epsilon: float = BATCH_NORM_EPSILON
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Batch norm by the batch's own statistics.
 
     Returns:
       The normalised tensor and its statistics, float32 [2, c]: mean and variance, cut off from the gradient.
     """
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=scale, offset=offset, mean=[], variance=[], epsilon=BATCH_NORM_EPSILON, is_training=True
+        x=x, scale=scale, offset=offset, mean=[], variance=[], epsilon=epsilon, is_training=True
     )
     return y, tf.stop_gradient(tf.stack([mean, variance]))
 
