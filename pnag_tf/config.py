@@ -63,6 +63,7 @@ class Measure:
     """The records: how many architectures, and what their accuracy is measured on."""
 
     architectures: int = 16000  # M
+    draw: Literal["uniform", "madds"] = "uniform"  # each option as often (section E), or evenly over log(multiply-adds)
     calibration_images: int = 2000  # batch norm recalibration
     batch_size: int = 250  # of everything that measures accuracy
     validation_images: int = 0  # for each record; 0 = the whole validation set
@@ -177,7 +178,8 @@ class Eval:
 class Finetune:
     """Training of a chosen network from the supernet's weights (section E); what is not here is `Supernet`'s."""
 
-    epochs: int = 75  # 0 = none: networks are deployed with the supernet's weights
+    epochs: int = 75  # of the largest network; 0 = none: networks are deployed with the supernet's weights
+    equalise: float = 0.0  # smaller networks train longer: (multiply-adds of the largest / their own)^equalise times
     least_steps: int = 0  # few images are seen in as many epochs more
     optimizer: Literal["sgd", "adam"] = "sgd"  # 'sgd' (with Nesterov's momentum) or 'adam'
     learning_rate: float = 0.02  # cosine to 0

@@ -34,6 +34,7 @@ _LEAST = {
     "class_subset": 0,
     "distillation_weight": 0,
     "entropy_weight": 0,
+    "equalise": 0,
     "evaluator.batch_size": 2,  # pairs
     "evaluator.layers": 2,
     "evaluator_trials": 1,

@@ -24,6 +24,7 @@ from pnag_tf.supernet import finetune, shrinking, subnet
 from pnag_tf.util import files
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
+HEADROOM = 0.02  # share of a budget that a network leaves when it is chosen: its next timing may differ by as much
 
 
 @dataclasses.dataclass(eq=False)
@@ -148,10 +149,11 @@ def expect(finalists: list[Finalist], right: np.ndarray, prediction: Prediction)
 
 
 def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure) -> list[Finalist]:
-    """For each budget the first finalist that measures within it; the fastest measured one where none does.
+    """For each budget the first finalist that measures within it and leaves `HEADROOM`.
 
-    Networks are measured in rounds, in each the next one for every budget not yet served, so that few are exported
-    and those of a round compare. One that is predicted over a budget is not tried for it.
+    Where none does, the first one that measures within it, else the fastest measured one. Networks are measured in
+    rounds, in each the next one for every budget not yet served, so that few are exported and those of a round
+    compare. One that is predicted over a budget is not tried for it.
 
     Args:
       finalists: the best first.
@@ -167,13 +169,14 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
         if fresh:
             measure(fresh)
         for number in waiting:
-            if heads[number].latency.at_table_ms <= budgets_ms[number]:
+            if heads[number].latency.at_table_ms <= (1 - HEADROOM) * budgets_ms[number]:
                 chosen[number] = heads[number]
             elif queues[number]:
                 queues[number].pop(0)
             else:
                 known = [each for each in finalists if each.latency is not None]
-                chosen[number] = min(known, key=lambda each: each.latency.at_table_ms)
+                within = [each for each in known if each.latency.at_table_ms <= budgets_ms[number]]
+                chosen[number] = within[0] if within else min(known, key=lambda each: each.latency.at_table_ms)
     return chosen
 
 

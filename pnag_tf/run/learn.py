@@ -116,5 +116,5 @@ def budgets_ms(config: config_lib.Config, table: records_lib.Records) -> list[fl
     if config.eval.budgets:
         return list(config.eval.budgets)
     latency_ms = table.latency_ms
-    found = [float(f"{budget:.3g}") for budget in np.geomspace(1.15 * latency_ms.min(), 1.03 * latency_ms.max(), 5)]
+    found = [float(f"{budget:.3g}") for budget in np.geomspace(1.1 * latency_ms.min(), 1.06 * latency_ms.max(), 5)]
     return list(dict.fromkeys(found))  # a narrow range has fewer

@@ -16,9 +16,12 @@ from pnag_tf.run import hits as hits_lib
 from pnag_tf.run import signal
 from pnag_tf.search import noise, rounds
 from pnag_tf.search import records as records_lib
+from pnag_tf.space import cost
 from pnag_tf.supernet import fanout
 from pnag_tf.util import errors, files
 
+POOL = 5  # architectures drawn for each that is chosen by its multiply-adds ...
+PARTS = 20  # ... from so many parts of their range
 WRITE_EVERY = 10  # records between two writes of the unfinished table
 
 
@@ -68,10 +71,24 @@ def draw(config: config_lib.Config) -> np.ndarray:
 
     The smallest and the largest network are among them: they span the range of budgets.
     """
-    space = config.space
+    space, count = config.space, config.measure.architectures - 2
     ends = np.unique([space.smallest(), space.largest()], axis=0)  # in this order
     rng = np.random.default_rng([config.seed, 1])
-    return np.concatenate([ends, space.sample_distinct(rng, config.measure.architectures - 2, beside=ends)])
+    if config.measure.draw == "uniform":
+        return np.concatenate([ends, space.sample_distinct(rng, count, beside=ends)])
+    pool = space.sample_distinct(rng, POOL * count, beside=ends)
+    madds = np.log([cost.madds(config.backbone, arch) for arch in space.decode(pool)])
+    return np.concatenate([ends, pool[_evenly(madds, count, rng)]])
+
+
+def _evenly(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Places of `count` values, from each part of their range as many by chance, as long as it has any."""
+    order = rng.permutation(len(values))
+    part = np.digitize(values[order], np.linspace(values.min(), values.max(), PARTS + 1)[1:-1])
+    nth = np.empty(len(values), int)  # of its part
+    for number in range(PARTS):
+        nth[part == number] = np.arange(np.sum(part == number))
+    return order[np.lexsort((part, nth))[:count]]
 
 
 def read_records(context: context_lib.Context) -> records_lib.Records:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
 
 import keras
 from tqdm import tqdm
 
+from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import side_by_side
 from pnag_tf.space import cost
@@ -37,12 +39,12 @@ def alone(context: context_lib.Context, archs: Sequence[str]) -> list[Trained]:
     Returns:
       (network, history) of each, in the order of `archs`; one that is there twice is trained once.
     """
-    epochs = _epochs(context)
-    waiting = [arch for arch in dict.fromkeys(archs) if not finetune.finished(_folder(context, arch), epochs)]
+    distinct = list(dict.fromkeys(archs))
+    waiting = [arch for arch in distinct if not finetune.finished(_folder(context, arch), _epochs(context, arch))]
     with context.timed("finetune" if context.config.finetune.archs else f"eval/{context.config.method}/finetune"):
         if (processes := side_by_side.processes(context, len(waiting))) > 1:
-            _side_by_side(context, waiting, epochs, processes)
-        trained = {arch: here(context, arch) for arch in dict.fromkeys(archs)}
+            _side_by_side(context, waiting, processes)
+        trained = {arch: here(context, arch) for arch in distinct}
     return [trained[arch] for arch in archs]
 
 
@@ -60,8 +62,8 @@ def here(context: context_lib.Context, arch: str, epoch: Callable[[], None] | No
         epoch()
 
     return finetune.train(
-        lambda: context.resources.subnets.extract(context.config.space.encode([arch])[0]),
-        context.config,
+        _start(context, arch),
+        planned(context, arch),
         context.resources.splits,
         folder,
         progress=epoch is None,
@@ -70,22 +72,43 @@ def here(context: context_lib.Context, arch: str, epoch: Callable[[], None] | No
     )
 
 
-def _side_by_side(context: context_lib.Context, archs: Sequence[str], epochs: int, processes: int) -> None:
-    """The largest network first, so that the processes end together."""
+def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes: int) -> None:
+    """The largest network first, so that the processes end together.
 
-    def madds(arch: str) -> int:
-        return cost.madds(context.config.backbone, space_lib.Architecture.parse(arch))
+    All are taken from the supernet here, where its functions are traced already.
+    """
 
-    left = sum(epochs - finetune.done_epochs(_folder(context, arch)) for arch in archs)
+    for arch in archs:
+        finetune.begin(_folder(context, arch), _start(context, arch))
+    left = sum(_epochs(context, arch) - finetune.done_epochs(_folder(context, arch)) for arch in archs)
+    order = sorted(archs, key=lambda arch: -_madds(context.config, arch))
     with tqdm(total=left, desc=f"train {len(archs)} networks", unit="epoch") as bar:
-        side_by_side.train(context, sorted(archs, key=madds, reverse=True), processes, bar.update)
+        side_by_side.train(context, order, processes, bar.update)
 
 
-def _epochs(context: context_lib.Context) -> int:
-    """How many epochs each network is trained."""
+def _start(context: context_lib.Context, arch: str) -> Callable[[], keras.Model]:
+    """Makes the network that a training begins with."""
+    return lambda: context.resources.subnets.extract(context.config.space.encode([arch])[0])
+
+
+def _madds(config: config_lib.Config, arch: str) -> int:
+    return cost.madds(config.backbone, space_lib.Architecture.parse(arch))
+
+
+def planned(context: context_lib.Context, arch: str) -> config_lib.Config:
+    """The settings with the epochs of one network."""
     config = context.config
+    largest = str(config.space.decode(config.space.largest())[0])
+    longer = (_madds(config, largest) / _madds(config, arch)) ** config.finetune.equalise
+    epochs = round(config.finetune.epochs * longer)
+    return dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=epochs))
+
+
+def _epochs(context: context_lib.Context, arch: str) -> int:
+    """How many epochs a network is trained, where images are few as many more as it has too few steps."""
+    config = planned(context, arch)
     return finetune.planned_epochs(config.finetune, context.resources.splits.steps_per_epoch(config.data.batch_size))
 
 
 def _folder(context: context_lib.Context, arch: str) -> pathlib.Path:
-    return context.layout.finetune / f"{files.digest(arch)}-{context.config.finetune.epochs}"
+    return context.layout.finetune / f"{files.digest(arch)}-{planned(context, arch).finetune.epochs}"

@@ -57,14 +57,12 @@ def train(
     settings, batch = config.finetune, config.data.batch_size
     steps = steps or splits.steps_per_epoch(batch)
     settings = dataclasses.replace(settings, epochs=planned_epochs(settings, steps))
+    begin(folder, start, distribution)
     history = _numbers(files.rows_left(folder / HISTORY))
     kept = distribution.written(folder / STATE)
     if finished(folder, settings.epochs):
         kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
         return keras.models.load_model(folder / BEST, compile=False), history
-    if not (folder / BEST).exists():
-        keep(start(), distribution.written(folder / BEST))
-        history = []
     planned = dataclasses.replace(config, finetune=settings)
     network = compiled(distribution.shared(folder / BEST), planned, steps, distribution)
     feed = functools.partial(fed, classes=splits.info.classes, distribution=distribution)
@@ -89,6 +87,18 @@ def train(
         )
     kept.unlink(missing_ok=True)
     return keras.models.load_model(folder / BEST, compile=False), history
+
+
+def begin(
+    folder: pathlib.Path, start: Callable[[], keras.Model], distribution: distribution_lib.Distribution | None = None
+) -> None:
+    """Writes the network that a training begins with, unless the folder has one; the arguments are those of `train`."""
+    if (folder / BEST).exists():
+        return
+    written = (distribution or distribution_lib.make()).written
+    for of_another in (HISTORY, STATE):
+        written(folder / of_another).unlink(missing_ok=True)
+    keep(start(), written(folder / BEST))
 
 
 def _judged(network: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:

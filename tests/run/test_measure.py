@@ -10,6 +10,7 @@ from pnag_tf import presets
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import hits, measure
 from pnag_tf.search import noise, records
+from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import files
 
@@ -51,6 +52,25 @@ def _expected(choices):
     right = np.array([_right(row) for row in choices])
     packed = np.packbits(right, axis=1)
     return right.mean(1), noise.standard_errors(packed, IMAGES, noise.image_means(packed, IMAGES))
+
+
+def test_records_spread_evenly_over_multiply_adds():
+    config = presets.preset("demo")
+    spread = {}
+    for how in ("uniform", "madds"):
+        settings = dataclasses.replace(config, measure=dataclasses.replace(config.measure, draw=how))
+        drawn = measure.draw(settings)
+        assert len(np.unique(drawn, axis=0)) == len(drawn) == config.measure.architectures
+        np.testing.assert_array_equal(drawn[:2], [config.space.smallest(), config.space.largest()])
+        np.testing.assert_array_equal(drawn, measure.draw(settings))
+        spread[how] = np.std(np.log([cost.madds(config.backbone, arch) for arch in config.space.decode(drawn)]))
+    assert spread["madds"] > 1.25 * spread["uniform"]  # an even one has a few more where the space has many
+
+
+def test_a_space_of_few_architectures_gives_all_of_them():
+    space = space_lib.SearchSpace(units=2, depths=(1,), kernels=(3,), ratios=(3, 4, 6))
+    settings = dataclasses.replace(CONFIG, space=space, measure=dataclasses.replace(CONFIG.measure, draw="madds"))
+    assert len(measure.draw(settings)) == space.size == 9
 
 
 def test_a_killed_run_goes_on_and_every_record_knows_its_noise(run):
