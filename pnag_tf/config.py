@@ -19,6 +19,7 @@ class Data:
     augmentation: Literal["none", "flip", "shift", "crop"] = "flip"  # 'shift' flips and moves; Inception's crop
     batch_size: int = 64  # in training
     validation_fraction: float = 0.2  # of the training images (section E)
+    least_validation: int = 0  # validation images; where they would be fewer, a fifth of the training images at most
     train_limit: int = 0  # use only this many training images; 0 = all
     in_memory_gib: float = 1.0  # image files that take no more as pixels are decoded once; not with 'crop'
     deterministic: bool = True  # False: a batch may take whichever files are decoded first
@@ -184,7 +185,7 @@ class Finetune:
     optimizer: Literal["sgd", "adam"] = "sgd"  # 'sgd' (with Nesterov's momentum) or 'adam'
     learning_rate: float = 0.02  # cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
-    processes: int = 1  # that train networks side by side where there is no GPU; 0 = one for each core
+    processes: int = 1  # that train networks side by side where there is no GPU; 0 = one more than there are cores
     archs: str = ""  # for stage finetune: CSV with columns budget_ms and arch, as another run's eval/pnag.csv
 
 

@@ -52,6 +52,7 @@ _LEAST = {
     "iterations": 1,
     "layers": 1,
     "least_steps": 0,
+    "least_validation": 0,
     "max_thermal_status": 0,
     "measurements": 0,
     "members": 1,

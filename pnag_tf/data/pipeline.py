@@ -13,6 +13,7 @@ from pnag_tf import config
 from pnag_tf.data import augment, catalog, examples, folder, idx
 from pnag_tf.util import errors
 
+MOST_VALIDATION = 0.2  # of the training images, that `Data.least_validation` may take
 SHIFT = 1 / 8  # 'shift' moves images by up to this share of their side: 4 px of 32
 EPOCH_SEEDS = 1_000_003  # seeds of different runs stay apart for as many epochs
 AHEAD = 2  # plain batches that are ready before they are asked for: 150 MB each for 250 images of 224 px
@@ -90,9 +91,8 @@ def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examp
             "data.validation_fraction", f"expected between 0 and 1, found {data.validation_fraction}"
         )
     source = _open(data.dataset, data.data_dir, data.class_subset, seed)
-    kept, held_out = examples.stratified(
-        source.train.labels, data.validation_fraction, examples.generator(seed, "validation")
-    )
+    share = _validation_share(data, len(source.train))
+    kept, held_out = examples.stratified(source.train.labels, share, examples.generator(seed, "validation"))
     if not len(held_out) or not len(source.test):
         raise errors.UserError(
             f"dataset '{data.dataset}' has {len(source.train)} training and {len(source.test)} test images; "
@@ -101,6 +101,11 @@ def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examp
     if data.train_limit:
         kept = np.sort(examples.generator(seed, "limit").permutation(kept)[: data.train_limit])
     return source, source.train.take(kept), source.train.take(held_out)
+
+
+def _validation_share(data: config.Data, count: int) -> float:
+    """Which share of `count` training images is held out for validation."""
+    return max(data.validation_fraction, min(MOST_VALIDATION, data.least_validation / max(1, count)))
 
 
 def describe(data: config.Data, seed: int) -> DatasetInfo:

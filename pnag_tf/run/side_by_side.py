@@ -24,10 +24,13 @@ COMMAND = [sys.executable, "-m", "pnag_tf.run.trainee"]
 
 
 def processes(context: context_lib.Context, networks: int) -> int:
-    """How many processes train that many networks: one where a GPU or several machines do it."""
+    """How many processes train that many networks: one where a GPU or several machines do it.
+
+    Else one more than there are cores: they share the cores, and none idles while the last network is trained.
+    """
     if context.distribution.replicas > 1 or tf.config.list_physical_devices("GPU"):
         return 1
-    return min(context.config.finetune.processes or _cores(), networks)
+    return min(context.config.finetune.processes or _cores() + 1, networks)
 
 
 def train(context: context_lib.Context, archs: Sequence[str], count: int, epoch: Callable[[], None]) -> None:

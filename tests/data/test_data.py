@@ -86,6 +86,12 @@ def test_parts_are_disjoint_and_hold_everything(fashion):
     assert data.describe(fashion, seed=3) == info
 
 
+@pytest.mark.parametrize(("least", "found"), [(0, 20), (10, 20), (30, 30), (999, 40)])
+def test_a_small_share_leaves_as_many_validation_images_as_are_needed(fashion, least, found):
+    settings = with_(fashion, validation_fraction=0.1, least_validation=least)
+    assert data.describe(settings, seed=3).validation_images == found
+
+
 def test_seed_settles_parts_and_order(fashion):
     def order(seed):
         splits = data.load(fashion, 16, seed)
