@@ -151,7 +151,7 @@ BESIDE = (
         "given architectures, such as another run's, trained alone from the supernet's weights and deployed",
         finetune.finetune,
         made=lambda at, _: at.tables.glob(f"*{layout_lib.FINETUNED}.csv"),
-        begun=lambda at: at.finetune.glob("*/*"),
+        begun=lambda at: () if any(at.tables.glob("*.csv")) else at.finetune.glob("*/*"),  # those are `eval`'s
         device=True,
         check=finetune.check,
     ),

@@ -92,3 +92,13 @@ def test_the_share_of_the_signal_is_told_and_too_little_of_it_warned_of(run):
 def test_a_folder_without_a_run(tmp_path):
     with pytest.raises(errors.UserError, match="expected the folder of a run, found no config.json"):
         status.look(tmp_path)
+
+
+def test_networks_trained_by_eval_are_no_stage_under_way(run):
+    for name in ("finetune/0-3/best.keras", "eval/pnag.csv"):
+        (run / name).parent.mkdir(parents=True)
+        (run / name).touch()
+    states = _states(run)
+    assert states["eval"] == "done" and "finetune" not in states
+    (run / "eval/pnag.csv").unlink()
+    assert _states(run)["finetune"] == "under way"
