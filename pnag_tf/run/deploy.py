@@ -24,6 +24,7 @@ from pnag_tf.supernet import finetune, shrinking, subnet
 from pnag_tf.util import files
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
+SPARE = 0.1  # share of a budget that one more leaves by its prediction, should those be slower than predicted
 HEADROOM = 0.02  # share of a budget that a network leaves when it is chosen: its next timing may differ by as much
 
 
@@ -115,7 +116,7 @@ def choose(
     """
     distinct = {}
     for found in proposals:
-        for place in range(min(FINALISTS, len(found))):
+        for place in _best(found):
             distinct.setdefault(found.choices[place].tobytes(), Finalist(found, place))
     finalists = list(distinct.values())
     for finalist in tqdm(finalists, desc="recalibrate", unit="network"):
@@ -130,6 +131,12 @@ def choose(
     finalists.sort(key=lambda finalist: -finalist.expected_top1)
     budgets_ms = [found.budget_ms for found in proposals]
     return measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
+
+
+def _best(found: candidates_lib.Candidates) -> list[int]:
+    """Places of the best proposals for a budget, and of the best one with `SPARE`."""
+    spare = np.flatnonzero(found.latency_ms <= (1 - SPARE) * found.budget_ms)[:1].tolist()
+    return list(dict.fromkeys([*range(min(FINALISTS, len(found))), *spare]))
 
 
 def expect(finalists: list[Finalist], right: np.ndarray, prediction: Prediction) -> None:
