@@ -19,7 +19,7 @@ class Data:
     augmentation: Literal["none", "flip", "shift", "crop"] = "flip"  # 'shift' flips and moves; Inception's crop
     batch_size: int = 64  # in training
     validation_fraction: float = 0.2  # of the training images (section E)
-    least_validation: int = 0  # validation images; where they would be fewer, a fifth of the training images at most
+    least_validation: int = 0  # where that is fewer images: as many as these, up to a fifth of the training images
     train_limit: int = 0  # use only this many training images; 0 = all
     in_memory_gib: float = 1.0  # image files that take no more as pixels are decoded once; not with 'crop'
     deterministic: bool = True  # False: a batch may take whichever files are decoded first

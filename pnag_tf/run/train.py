@@ -77,11 +77,10 @@ def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes:
 
     All are taken from the supernet here, where its functions are traced already.
     """
-
     for arch in archs:
         finetune.begin(_folder(context, arch), _start(context, arch))
     left = sum(_epochs(context, arch) - finetune.done_epochs(_folder(context, arch)) for arch in archs)
-    order = sorted(archs, key=lambda arch: -_madds(context.config, arch))
+    order = sorted(archs, key=lambda arch: _madds(context, arch), reverse=True)
     with tqdm(total=left, desc=f"train {len(archs)} networks", unit="epoch") as bar:
         side_by_side.train(context, order, processes, bar.update)
 
@@ -91,15 +90,15 @@ def _start(context: context_lib.Context, arch: str) -> Callable[[], keras.Model]
     return lambda: context.resources.subnets.extract(context.config.space.encode([arch])[0])
 
 
-def _madds(config: config_lib.Config, arch: str) -> int:
-    return cost.madds(config.backbone, space_lib.Architecture.parse(arch))
+def _madds(context: context_lib.Context, arch: str) -> int:
+    return cost.madds(context.config.backbone, space_lib.Architecture.parse(arch))
 
 
 def planned(context: context_lib.Context, arch: str) -> config_lib.Config:
     """The settings with the epochs of one network."""
     config = context.config
-    largest = str(config.space.decode(config.space.largest())[0])
-    longer = (_madds(config, largest) / _madds(config, arch)) ** config.finetune.equalise
+    (largest,) = config.space.decode(config.space.largest())
+    longer = (cost.madds(config.backbone, largest) / _madds(context, arch)) ** config.finetune.equalise
     epochs = round(config.finetune.epochs * longer)
     return dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=epochs))
 

@@ -1,8 +1,8 @@
 """Training in fewer operations: batch norm, and SGD with momentum, as one TensorFlow operation each.
 
-Small networks spend more time on the number of operations than on their arithmetic. Keras composes batch norm of
-many operations and an update by momentum of five; with one each, a training step of the
-networks in `fitting.SMALL` takes 0.6 to 0.8 of its processor time. Results are Keras's, up to rounding.
+Small networks spend more time on the number of operations than on their arithmetic. Keras composes batch norm of many
+operations and an update by momentum of five; with one each, a training step of the networks in `fitting.SMALL` takes
+0.6 to 0.8 of its processor time. Results are Keras's, up to rounding.
 """
 
 from __future__ import annotations

@@ -120,7 +120,7 @@ def test_a_budget_is_held_to_the_latency_at_the_tables_speed_and_no_test_image_i
 
 
 def test_one_finalist_is_faster_than_asked_for():
-    """The better ones of a budget turn out slower than predicted; the one with room to spare serves it."""
+    """Should the best ones turn out slower than predicted, there is one with room to spare."""
     latency_ms = np.array([0.99, 0.98, 0.97, 0.96, 0.95, 0.85, 0.8])
     found = candidates.Candidates(1.0, np.zeros((7, 1), np.int32), np.linspace(0.9, 0.6, 7), latency_ms)
     assert deploy._best(found) == [0, 1, 2, 3, 5]
