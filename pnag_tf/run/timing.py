@@ -56,9 +56,9 @@ def timed(path: pathlib.Path, what: str) -> Iterator[None]:
     def write() -> None:
         nonlocal written_s
         with _writing:
-            known, took = read(path), block.seconds()
-            files.write_json(path, known | {what: round(known.get(what, 0.0) + took - written_s, 3)})
-            written_s = took
+            known, added = read(path), round(block.seconds() - written_s, 3)
+            files.write_json(path, known | {what: round(known.get(what, 0.0) + added, 3)})
+            written_s += added  # as rounded, so that the errors of many writes do not add up
 
     def keep_writing() -> None:
         while not over.wait(EVERY_S):

@@ -43,6 +43,15 @@ def test_what_a_killed_process_took_is_known(path, monkeypatch):
     assert before_its_end > 0 and timing.read(path)["a"] >= 0.2
 
 
+def test_rounding_does_not_add_up_over_many_writes(path, monkeypatch):
+    monkeypatch.setattr(timing, "EVERY_S", 0.0)
+    seconds = iter(0.0004 * i for i in range(1_000_000))
+    monkeypatch.setattr(timing._Block, "seconds", lambda self: next(seconds))
+    with timing.timed(path, "a"):
+        time.sleep(0.2)
+    assert timing.read(path)["a"] == pytest.approx(next(seconds) - 0.0004, abs=0.001)
+
+
 def test_seconds_by_stage_and_of_a_run():
     seconds = {"supernet": 60, "records": 5, "records/latencies": 1, "eval/pnag": 2, "eval/pnag/deploy": 3}
     seconds |= {"eval/random": 4, "eval/pnag_finetuned": 8, "compare": 9}
