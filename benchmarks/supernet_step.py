@@ -24,8 +24,8 @@ from pnag_tf.latency import host
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import fitting, network
 from pnag_tf.space import space as space_lib
-from pnag_tf.supernet import fused, shrinking
 from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import optimizers, shrinking
 
 
 def timed(function, choices) -> float:
@@ -49,7 +49,7 @@ def functions(net: supernet_lib.Supernet, batch: int):
     spec = [tf.TensorSpec([net.space.tokens], tf.int32)]
 
     def step(model, answer):
-        optimizer = fused.Momentum(1e-3, momentum=0.9, nesterov=True)
+        optimizer = optimizers.Momentum(1e-3, momentum=0.9, nesterov=True)
         optimizer.build(model.trainable_variables)
 
         @tf.function(input_signature=spec, autograph=False)

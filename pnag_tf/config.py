@@ -53,7 +53,8 @@ class Supernet:
     weight_decay: float = 3e-5  # not of batch norms and biases
     label_smoothing: float = 0.1  # of the labels, not of the teacher's answers
     dropout: float = 0.1  # before the classifier
-    momentum: float = 0.9  # of SGD
+    optimizer: Literal["sgd", "muon"] = "sgd"  # 'sgd' with Nesterov's momentum, or 'muon' (supernet/optimizers.py)
+    momentum: float = 0.9  # of either
     distillation_weight: float = 1.0  # of the teacher's part of the loss, beside that of the labels
     ema: float = 0.0  # part of the average of the weights kept in each step; a phase ends with it; 0 = no average
     least_steps: int = 0  # of all phases together; where few images give fewer, every phase is as much longer
@@ -182,7 +183,7 @@ class Finetune:
     epochs: int = 75  # of the largest network; 0 = none: networks are deployed with the supernet's weights
     equalise: float = 0.0  # smaller networks train longer: (multiply-adds of the largest / their own)^equalise times
     least_steps: int = 0  # few images are seen in as many epochs more
-    optimizer: Literal["sgd", "adam"] = "sgd"  # 'sgd' (with Nesterov's momentum) or 'adam'
+    optimizer: Literal["sgd", "adam", "muon"] = "sgd"  # 'sgd' with Nesterov's momentum, or as named
     learning_rate: float = 0.02  # cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
     processes: int = 1  # that train networks side by side where there is no GPU; 0 = one more than there are cores

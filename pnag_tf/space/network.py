@@ -105,6 +105,13 @@ def head(x, backbone: backbone_lib.Backbone, dropout: float = 0.0, batch_norm_mo
     return keras.layers.Dense(backbone.classes, name="classifier")(x)
 
 
+def normalised_kernels(model: keras.Model) -> list[keras.Variable]:
+    """Kernels [k, k, in, out] of the full convolutions in front of a batch norm, but for the stem's."""
+    names = {layer.name for layer in model.layers}
+    convolutions = [layer for layer in model.layers if type(layer) is keras.layers.Conv2D and layer.name != "stem_conv"]
+    return [layer.kernel for layer in convolutions if layer.name.removesuffix("conv") + "bn" in names]
+
+
 def _squeeze_excite(x, block: backbone_lib.Block):
     gate = keras.layers.GlobalAveragePooling2D(keepdims=True, name=f"{block.name}_squeeze_pool")(x)
     gate = keras.layers.Conv2D(block.squeeze, 1, activation="relu", name=f"{block.name}_squeeze_reduce")(gate)

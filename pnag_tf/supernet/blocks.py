@@ -98,6 +98,10 @@ class Block(keras.layers.Layer):
         """Batch norms of the hidden channels, in the order of their statistics."""
         raise NotImplementedError
 
+    def matrices(self) -> list[keras.Variable]:
+        """Weights [..., output channels] of the full convolutions, each in front of a batch norm."""
+        raise NotImplementedError
+
     @property
     def norms(self) -> list[BatchNorm]:
         """All batch norms in the order of their statistics."""
@@ -177,6 +181,9 @@ class ElasticBlock(Block):
     def hidden_norms(self) -> list[BatchNorm]:
         return ([self.expand_norm] if self.block.expands else []) + [self.depthwise_norm]
 
+    def matrices(self) -> list[keras.Variable]:
+        return ([self.expand] if self.block.expands else []) + [self.project]
+
     def permute(self, order: np.ndarray) -> None:
         super().permute(order)
         if self.block.expands:
@@ -207,6 +214,9 @@ class FusedBlock(Block):
 
     def hidden_norms(self) -> list[BatchNorm]:
         return [self.fused_norm]
+
+    def matrices(self) -> list[keras.Variable]:
+        return [self.fused, self.project]
 
     def _build_convolutions(self, width, kernel):
         shape = (kernel, kernel, self.block.in_channels, width)

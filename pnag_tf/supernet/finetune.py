@@ -17,8 +17,9 @@ from tqdm.keras import TqdmCallback
 
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
+from pnag_tf.space import network as network_lib
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.supernet import fused, subnet
+from pnag_tf.supernet import fused, optimizers, subnet
 from pnag_tf.util import files, scalars
 
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
@@ -173,7 +174,10 @@ def _compile(
     if settings.optimizer == "adam":
         optimizer = keras.optimizers.Adam(schedule, **average)
     else:
-        optimizer = fused.Momentum(schedule, momentum=regularisation.momentum, nesterov=True, **average)
+        average |= {"momentum": regularisation.momentum, "nesterov": True}
+        if settings.optimizer == "muon":
+            average |= {"matrices": network_lib.normalised_kernels(network)}
+        optimizer = {"sgd": optimizers.Momentum, "muon": optimizers.Muon}[settings.optimizer](schedule, **average)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularisation.label_smoothing)
     for layer in network.layers:
         if regularisation.weight_decay and hasattr(layer, "kernel"):

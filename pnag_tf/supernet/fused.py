@@ -1,8 +1,8 @@
-"""Training in fewer operations: batch norm, and SGD with momentum, as one TensorFlow operation each.
+"""Training in fewer operations: batch norm as a single one of TensorFlow's, where Keras composes it of many.
 
-Small networks spend more time on the number of operations than on their arithmetic. Keras composes batch norm of many
-operations and an update by momentum of five; with one each, a training step of the networks in `fitting.SMALL` takes
-0.6 to 0.8 of its processor time. Results are Keras's, up to rounding.
+Small networks spend more time on the number of operations than on their arithmetic. With this batch norm and the
+update of `optimizers.Momentum`, a training step of the networks in `fitting.SMALL` takes 0.6 to 0.8 of its processor
+time. Results are Keras's, up to rounding.
 """
 
 from __future__ import annotations
@@ -13,24 +13,6 @@ import keras
 import tensorflow as tf
 
 from pnag_tf.supernet import elastic
-
-
-@keras.saving.register_keras_serializable("pnag_tf")
-class Momentum(keras.optimizers.SGD):
-    """Keras's SGD with momentum, each weight updated by one operation."""
-
-    def update_step(self, gradient, variable, learning_rate):
-        if not self.momentum:
-            return super().update_step(gradient, variable, learning_rate)
-        slot = self.momentums[self._get_variable_index(variable)]
-        tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
-            accum=slot.value.handle,
-            lr=tf.cast(learning_rate, variable.dtype),
-            grad=tf.cast(gradient, variable.dtype),
-            momentum=tf.cast(self.momentum, variable.dtype),
-            use_nesterov=self.nesterov,
-        )
 
 
 class BatchNormalization(keras.layers.BatchNormalization):

@@ -100,6 +100,11 @@ class Supernet(keras.Model):
         """All batch norms in the order of their statistics."""
         return [norm for group in self._norm_groups() for norm in group]
 
+    def matrices(self) -> list[keras.Variable]:
+        """Weights [..., output channels] of the full convolutions in front of a batch norm, but for the stem's."""
+        wide = [self.final_expand] if self.backbone.final_expand else []
+        return [matrix for block in self.all_blocks() for matrix in block.matrices()] + wide
+
     def get_config(self):
         return {
             **super().get_config(),

@@ -7,6 +7,7 @@ where it was.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -20,8 +21,8 @@ from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.supernet import fused, subnet
 from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import optimizers, subnet
 from pnag_tf.util import errors, files, scalars
 
 CHUNK_STEPS = 50  # steps between two checkpoints, and between two rows of the history
@@ -268,7 +269,10 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     )
     with distribution.scope():
         ema = {"use_ema": True, "ema_momentum": config.supernet.ema} if config.supernet.ema else {}
-        optimizer = fused.Momentum(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
+        kind = optimizers.Momentum
+        if config.supernet.optimizer == "muon":
+            kind = functools.partial(optimizers.Muon, matrices=net.matrices())
+        optimizer = kind(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
         optimizer.build(net.trainable_variables)
         distribution.fitted(trainer).compile(optimizer=optimizer, jit_compile=False)
     checkpoint = folder / "training.weights.h5"

@@ -6,35 +6,13 @@ import pytest
 import tensorflow as tf
 
 from pnag_tf.space import network as network_lib
-from pnag_tf.supernet import fused
+from pnag_tf.supernet import fused, optimizers
 
 
 @pytest.fixture
 def network(space, backbone):
     keras.utils.set_random_seed(3)
     return network_lib.randomise(network_lib.build(backbone, space.decode(space.smallest())[0]))
-
-
-def test_fused_momentum_equals_keras_sgd():
-    results = []
-    for optimizer in (fused.Momentum(0.1, momentum=0.9, nesterov=True), keras.optimizers.SGD(0.1, 0.9, True)):
-        variable = keras.Variable([1.0, -2.0])
-        optimizer.build([variable])
-        for gradient in ([1.0, 2.0], [0.5, -1.0], [0.0, 3.0]):
-            optimizer.apply([tf.constant(gradient)], [variable])
-        results.append(np.asarray(variable.value))
-    np.testing.assert_allclose(*results, rtol=1e-6)
-
-
-def test_the_average_of_the_weights_by_hand():
-    variable = keras.Variable([0.0])
-    optimizer = fused.Momentum(1.0, momentum=1e-12, use_ema=True, ema_momentum=0.5)
-    optimizer.build([variable])
-    for _ in range(3):
-        optimizer.apply([tf.constant([-1.0])], [variable])  # the weight is 1, 2, 3
-    np.testing.assert_allclose(variable.numpy(), [3.0])
-    optimizer.finalize_variable_values([variable])
-    np.testing.assert_allclose(variable.numpy(), [0.5 * (0.5 * 1 + 0.5 * 2) + 0.5 * 3])
 
 
 def _batch():
@@ -47,7 +25,7 @@ def test_a_training_step_is_that_of_keras(network):
     found = []
     for trained, optimizer in (
         (network, keras.optimizers.SGD(0.1, 0.9, True)),
-        (fused.for_training(network), fused.Momentum(0.1, 0.9, True)),
+        (fused.for_training(network), optimizers.Momentum(0.1, 0.9, True)),
     ):
         trained.compile(optimizer, keras.losses.CategoricalCrossentropy(from_logits=True))
         for _ in range(2):
@@ -88,7 +66,7 @@ def test_only_batch_norms_that_the_operation_computes_are_replaced():
 def test_the_plain_network_holds_layers_of_keras_alone(network):
     images, labels = _batch()
     trained = fused.for_training(network)
-    trained.compile(fused.Momentum(0.1), keras.losses.CategoricalCrossentropy(from_logits=True))
+    trained.compile(optimizers.Momentum(0.1), keras.losses.CategoricalCrossentropy(from_logits=True))
     trained.train_on_batch(images, labels)
     plain = fused.plain(trained)
     assert {type(layer).__module__.split(".")[0] for layer in plain.layers} == {"keras"}

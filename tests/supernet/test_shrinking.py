@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 from pnag_tf import config as config_lib
-from pnag_tf.supernet import fused, shrinking
 from pnag_tf.supernet import model as supernet_lib
+from pnag_tf.supernet import optimizers, shrinking
 from pnag_tf.util import errors
 
 SETTINGS = config_lib.Supernet(weight_decay=0.0, label_smoothing=0.0)
@@ -86,7 +86,7 @@ def test_a_mixed_step_gives_network_and_teacher_bfloat16_images(space, backbone)
 
     phase = config_lib.Phase("full", 1, 0.1)
     trainer = shrinking.Trainer(net, phase, SETTINGS, seed=7, teacher=teacher, mixed_precision=True)
-    trainer.compile(optimizer=fused.Momentum(0.1, momentum=0.9), run_eagerly=True)
+    trainer.compile(optimizer=optimizers.Momentum(0.1, momentum=0.9), run_eagerly=True)
     result = trainer.train_step((tf.random.stateless_normal([8, 16, 16, 3], [0, 1]), tf.zeros([8], tf.int32)))
     assert seen == [tf.bfloat16] and np.isfinite(float(result["loss"]))
     assert {weight.dtype for weight in net.weights} == {"float32"}
