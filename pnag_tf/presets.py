@@ -169,8 +169,8 @@ def _demo() -> config_lib.Config:
     """
     space, backbone = fitting.fit(_USUAL)
     phases = (
-        config_lib.Phase("full", 4.5, 0.2, teacher=False, warmup_epochs=0.2),
-        _in_sandwiches(space, epochs=2, learning_rate=0.1, subnets=3),
+        config_lib.Phase("full", 4.5, 0.1, teacher=False, warmup_epochs=0.2),
+        _in_sandwiches(space, epochs=2, learning_rate=0.05, subnets=3),
     )
     return config_lib.Config(
         "demo",
@@ -178,10 +178,12 @@ def _demo() -> config_lib.Config:
         backbone=dataclasses.replace(backbone, classes=10),
         data=config_lib.Data(batch_size=128, validation_fraction=0.1, least_validation=5000),
         supernet=config_lib.Supernet(
-            phases=phases, weight_decay=1e-4, label_smoothing=0.0, dropout=0.0, least_steps=1000
+            phases=phases, weight_decay=1e-4, label_smoothing=0.0, dropout=0.0, optimizer="muon", least_steps=1000
         ),
         measure=config_lib.Measure(architectures=160, draw="madds", calibration_images=1000, batch_size=500),
-        finetune=config_lib.Finetune(epochs=3, equalise=0.5, learning_rate=0.1, least_steps=500, processes=0),
+        finetune=config_lib.Finetune(
+            epochs=3, equalise=0.5, optimizer="muon", learning_rate=0.1, least_steps=500, processes=0
+        ),
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
         generator=config_lib.Generator(
