@@ -22,7 +22,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen, pages
 
 SLOW = 1.25  # a machine that lost this factor since the latency table was made is told of
-FEW_RECORDS = 200
+FEW_HELD_OUT = 10  # records that the predictors' errors rest on
 TABLE_ERROR = 0.05  # median error of the latency table that is still taken for good
 
 # Columns of a network; those that nothing measured are empty.
@@ -142,7 +142,7 @@ def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
         facts.append(("images", f"{data['dataset']} {data['data_dir']}".strip()))
         facts.append(("resolution", f"{backbone['resolution']} px, {backbone['classes']} classes"))
     facts.append(("width multiplier", f"{backbone['width_multiplier']:g}"))
-    facts.append(("architectures in the space", f"{space.size:.3g}"))
+    facts.append(("architectures in the space", f"{space.size:,}" if space.size < 10**9 else f"{space.size:.3g}"))
     if (found := signal.of_run(layout)) is not None:
         facts.append(("signal in the records' top-1", f"{100 * found.share:.0f} % of the variance"))
     paces = [row.get("images_per_s") for row in files.rows_left(layout.history(layout.supernet))]
@@ -165,9 +165,6 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Proposed
                 f"{method}: the device was up to {max(slowness):.2f} times slower than when its latency table was "
                 "made, as when it throttles or is busy. Budgets are held to the latency at the table's speed."
             )
-    count = len(files.rows_left(layout.records))
-    if 0 < count < FEW_RECORDS:
-        yield f"Only {count} records: what is learnt from fewer than {FEW_RECORDS} is vague."
     found = signal.of_run(layout)
     if found is not None and (problem := signal.warning(found)):
         yield f"{problem[0].upper()}{problem[1:]}."
@@ -176,9 +173,12 @@ def _warnings(layout: layout_lib.Layout, methods: Mapping[str, Sequence[Proposed
         check = [latency_table.TimedNetwork(**net) for net in files.read_json(table)["check"]]
         if (error := latency_table.median_error(check)) > TABLE_ERROR:
             yield f"The latency table is off by {100 * error:.0f} % on the networks that check it."
-    report = layout.predictors_report
-    if report.exists() and (tau := files.read_json(report)["top1_tau"]) < 0.3:
-        yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."
+    if layout.predictors_report.exists():
+        report = files.read_json(layout.predictors_report)
+        if (tau := report["top1_tau"]) < 0.3:
+            yield f"Predicted and measured accuracy agree little on records held out: Kendall's tau is {tau:.2f}."
+        if (count := report["held_out"]) < FEW_HELD_OUT:
+            yield f"Only {count} records are held out: the predictors' errors say little. More records help."
 
 
 def _baselines(layout: layout_lib.Layout, drawn: Mapping[str, str]) -> list[tuple[str, str, list[dict[str, str]]]]:

@@ -44,6 +44,7 @@ def workdir(tmp_path_factory):
     files.write_csv(folder / "eval/samples.csv", samples, samples[0])
     files.write_csv(folder / "records.csv", [{"arch": a, "top1": "0.7", "latency_ms": "1"} for a in archs],
                     ("arch", "top1", "latency_ms"))  # fmt: skip
+    files.write_json(folder / "predictors/report.json", {"records": 30, "held_out": 3, "top1_tau": 0.1})
     compared = [
         dict.fromkeys(compare.COLUMNS, "") | {"network": "fbnet-c", "latency_ms": "2.5", "published_top1": "0.749"}
     ]
@@ -99,7 +100,8 @@ def test_every_network_has_its_numbers_drawing_and_files(page, workdir):
 
 def test_warnings_name_what_is_wrong(page):
     assert "pnag: the budget of 0.5 ms is missed: 0.9 ms." in page
-    assert "up to 1.50 times slower" in page and "Only 3 records" in page
+    assert "up to 1.50 times slower" in page and "Only 3 records are held out" in page
+    assert "tau is 0.10" in page
     assert page.count("missed: ") == 1
 
 
