@@ -85,24 +85,37 @@ def fit(images: tf.Tensor, resolution: int) -> tf.Tensor:
     return tf.image.resize(images, (resolution, resolution), antialias=True)
 
 
-def whole(images: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-    """Pixels in 0–255 as uint8, to the nearest; takes a seed as the augmentations do, and needs none."""
+def whole(images: tf.Tensor) -> tf.Tensor:
+    """Pixels in 0–255 as uint8, to the nearest."""
     if images.dtype == tf.uint8:
         return images
     return tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.uint8)
 
 
-def flip_and_shift(images: tf.Tensor, shift: int, seed: tf.Tensor) -> tf.Tensor:
-    """Each image [n, r, r, c] mirrored by even chance and moved by up to `shift` pixels, black where nothing was."""
+def alternating(indices: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
+    """Whether to mirror each image in an epoch, bool [n]: half of them, and the other half in the next epoch.
+
+    So two epochs hold each image both ways (Jordan 2024, arXiv:2404.00498, section 3.6), where chance shows half of the
+    images the same way twice.
+
+    Args:
+      indices: int32 [n], of the images among all.
+      epoch: int64 scalar.
+    """
+    scattered = tf.cast(indices, tf.int64) * 2654435761 // 2**16  # Knuth's multiplicative hash: no pattern of the order
+    return (scattered + epoch) % 2 == 1
+
+
+def flip_and_shift(images: tf.Tensor, mirrored: tf.Tensor, shift: int, seed: tf.Tensor) -> tf.Tensor:
+    """Images [n, r, r, c] mirrored where bool [n] says so, moved by up to `shift` pixels, black where nothing was."""
     count, side = tf.shape(images)[0], images.shape[1]
     if images.shape[0] == 1 and not shift:  # a picture of a file: half of them need no copy
-        return tf.image.stateless_random_flip_left_right(images[0], seed)[tf.newaxis]
-    mirrored = tf.random.stateless_uniform((count,), seed, 0, 2, tf.int32)
+        return tf.cond(mirrored[0], lambda: tf.reverse(images, [2]), lambda: images)
     columns = tf.range(side)
-    columns = tf.where(mirrored[:, None] == 1, side - 1 - columns, columns)
+    columns = tf.where(mirrored[:, None], side - 1 - columns, columns)
     if shift:
         images = tf.pad(images, [[0, 0], [shift, shift], [shift, shift], [0, 0]])
-        moves = tf.random.stateless_uniform((2, count, 1), seed + 1, 0, 2 * shift + 1, tf.int32)
+        moves = tf.random.stateless_uniform((2, count, 1), seed, 0, 2 * shift + 1, tf.int32)
         images = tf.gather(images, tf.range(side) + moves[0], axis=1, batch_dims=1)
         columns += moves[1]
     return tf.gather(images, columns, axis=2, batch_dims=1)

@@ -258,7 +258,7 @@ class Splits:
         feed = self._from_memory if part.in_memory else self._from_files
         # Whole numbers, as image libraries resize to: a quarter of the memory, and what is measured on them does not
         # depend on whether they are held.
-        dataset = feed(part, order, batch_size, "none", augment.whole)
+        dataset = feed(part, order, batch_size, "none", lambda images, *_: augment.whole(images))
         if len(part) * self._resolution**2 * self._channels(part) <= held_bytes:
             dataset = dataset.cache()
         dataset = dataset.map(lambda pixels, labels: (self._normalised(pixels), labels))
@@ -291,7 +291,7 @@ class Splits:
                 images = augment.random_crops(images, self._resolution, seed)
             else:
                 images = augment.fit(images, self._resolution)
-            return finish(images, seed), tf.gather(labels, indices)
+            return finish(images, indices, seed), tf.gather(labels, indices)
 
         return order.map(batch)
 
@@ -310,15 +310,16 @@ class Splits:
             else:
                 image = augment.decode(paths[index], self._resolution)
             # Image by image, in the parallel map: a batch of large pictures would leave the processor's cache.
-            return finish(image[tf.newaxis], seed)[0], labels[index]
+            return finish(image[tf.newaxis], index[tf.newaxis], seed)[0], labels[index]
 
         return order.flat_map(spread).map(one, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
 
-    def _finish(self, images: tf.Tensor, seed: tf.Tensor, augmentation: str) -> tf.Tensor:
+    def _finish(self, images: tf.Tensor, indices: tf.Tensor, seed: tf.Tensor, augmentation: str) -> tf.Tensor:
         """What is left to do at the network's resolution, from flips to normalised pixels."""
         if augmentation != "none":
             shift = max(1, round(SHIFT * self._resolution)) if augmentation == "shift" else 0
-            images = augment.flip_and_shift(images, shift, seed + 100)
+            mirrored = augment.alternating(indices, seed[0])
+            images = augment.flip_and_shift(images, mirrored, shift, seed + 100)
         if augmentation == "crop" and images.shape[-1] == 3:
             images = augment.colour_jitter(images, seed + 200)
         return self._normalised(images)

@@ -25,7 +25,7 @@ from pnag_tf.util import files
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
 SPARE = 0.1  # share of a budget that one more leaves by its prediction, should those be slower than predicted
-HEADROOM = 0.02  # share of a budget that a network leaves when it is chosen: its next timing may differ by as much
+HEADROOM = 0.04  # share of a budget that a network leaves when it is chosen: its next timing may differ by as much
 
 
 @dataclasses.dataclass(eq=False)

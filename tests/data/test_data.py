@@ -173,11 +173,34 @@ def test_augmentation_changes_training_images_alone(source, kind, request):
         np.testing.assert_array_equal(first(part(plain)), first(part(changed)))
 
 
+@pytest.mark.parametrize("source", ["fashion", "pictures"])
+def test_two_epochs_show_each_image_both_ways(source, request):
+    settings = request.getfixturevalue(source)
+    ramp = np.arange(28) * 4 + np.zeros((28, 1), int)
+    if source == "fashion":  # darker to the right where mirrored; the last row tells the images apart
+        images = np.broadcast_to(ramp, (200, 28, 28)).copy()
+        images[:, -1] = np.arange(200)[:, None]
+        (pathlib.Path(settings.data_dir) / idx.NAMES["train", "images"]).write_bytes(idx_bytes(images))
+    else:
+        for number, path in enumerate(sorted(pathlib.Path(settings.data_dir).rglob("*.*"))):
+            image = np.concatenate([ramp[:-1], np.full((1, 28), number)])[..., None].repeat(3, -1)
+            path.write_bytes(tf.io.encode_png(image.astype(np.uint8)).numpy())
+    splits = data.load(with_(settings, augmentation="flip"), 28, seed=3)
+    per_epoch, seen = splits.steps_per_epoch(8), {}
+    for step, (images, _) in enumerate(splits.train(8, steps=4 * per_epoch)):
+        for image in images.numpy():
+            seen.setdefault(round(float(image[-1, 0, 0]), 4), {})[step // per_epoch] = image[0, 0, 0] > image[0, -1, 0]
+    whole = [epochs for epochs in seen.values() if len(epochs) == 4]
+    assert len(whole) > 8 and all(each[0] != each[1] and each[0] == each[2] != each[3] for each in whole)
+    assert 0 < np.mean([each[0] for each in whole]) < 1
+
+
 def test_flip_and_shift_by_hand():
     images = tf.reshape(tf.range(1, 10), (1, 3, 3, 1))
     seen = set()
     for number in range(100):
-        moved = augment.flip_and_shift(tf.tile(images, (2, 1, 1, 1)), 1, tf.constant([0, number], tf.int64))
+        seed = tf.constant([0, number], tf.int64)
+        moved = augment.flip_and_shift(tf.tile(images, (2, 1, 1, 1)), tf.constant([False, True]), 1, seed)
         seen |= {tuple(image.ravel().tolist()) for image in moved.numpy()}
     expected = set()
     padded = np.pad(np.arange(1, 10).reshape(3, 3), 1)
