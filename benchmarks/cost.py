@@ -13,7 +13,7 @@ import sys
 import numpy as np
 
 from pnag_tf import presets
-from pnag_tf.run import deploy
+from pnag_tf.run import finalists
 from pnag_tf.space import cost
 
 PHOTOS = 1300  # training images of a class of ImageNet, at most; validation takes a fifth of them
@@ -53,8 +53,8 @@ def stages(config, classes):
     rows = [_supernet(config, training, full)]
     rows.append(("records", config.measure.architectures * judged, None))
     rows.append(("rounds", (config.eval.measurements if config.eval.rounds else 0) * judged, None))
-    finalists = config.measure.finalist_images or validation
-    rows.append(("finalists", BUDGETS * deploy.FINALISTS * (finalists + config.measure.calibration_images), None))
+    each = (config.measure.finalist_images or validation) + config.measure.calibration_images
+    rows.append(("finalists", BUDGETS * finalists.FINALISTS * each, None))
     rows = [(stage, images, images * mean if madds is None else madds) for stage, images, madds in rows]
     epochs = BUDGETS * config.finetune.epochs
     rows.append(

@@ -17,7 +17,7 @@ from absl import logging
 
 from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, dominance, evaluate, timing
+from pnag_tf.run import deploy, dominance, evaluate, reference, timing
 from pnag_tf.supernet import finetune, pace
 from pnag_tf.util import errors, files
 from pnag_tf.zoo import counting, shelf
@@ -193,7 +193,7 @@ def _start(context: context_lib.Context, name: str, weights: str) -> keras.Model
 def _timed(context: context_lib.Context, rows: list[dict]) -> list[dict]:
     """The rows with their latencies, measured in one call; off-the-shelf networks get the JSON beside their file."""
     open_, paths = context.resources, [_file(context, row) for row in rows]
-    latencies = deploy.latencies_at(paths, open_.device, evaluate.reference(context))
+    latencies = reference.latencies_at(paths, open_.device, evaluate.reference_of(context))
     rows = [row | latency.columns() for row, latency in zip(rows, latencies, strict=True)]
     for row, path, latency in zip(rows, paths, latencies, strict=True):
         if not row["method"]:

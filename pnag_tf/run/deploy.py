@@ -1,250 +1,21 @@
-"""From proposals to deployed networks: expected accuracy chooses, the exported network's own latency decides."""
+"""Writes chosen networks as an application needs them, and says what is known of each."""
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import keras
 import numpy as np
-from tqdm import tqdm
 
 from pnag_tf import config as config_lib
 from pnag_tf import data
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import export
-from pnag_tf.latency import table as latency_table
-from pnag_tf.run import quantization
-from pnag_tf.search import candidates as candidates_lib
-from pnag_tf.search import noise
-from pnag_tf.space import cost, network
-from pnag_tf.space import space as space_lib
-from pnag_tf.supernet import finetune, shrinking, subnet
+from pnag_tf.run import finalists as finalists_lib
+from pnag_tf.run import quantization, reference
+from pnag_tf.space import cost
+from pnag_tf.supernet import finetune, subnet
 from pnag_tf.util import files
-
-FINALISTS = 4  # proposals per budget whose validation accuracy is measured
-SPARE = 0.1  # share of a budget that one more leaves by its prediction, should those be slower than predicted
-HEADROOM = 0.04  # share of a budget that a network leaves when it is chosen: its next timing may differ by as much
-
-
-@dataclasses.dataclass(eq=False)
-class Finalist:
-    """A proposal on its way to the device; what is not known yet is None.
-
-    Attributes:
-      found, place: where it was proposed.
-      statistics: recalibrated batch norm, float32 [2, channels].
-      network: trained alone; None where the supernet's weights are deployed.
-      top1_before: on validation, with the supernet's weights.
-      top1: on validation, of what is deployed.
-      exported: the content of its file, as the device runs it.
-      latency: as measured, with how slow the reference was in the same call.
-      test: top-1 and top-5 on the test images.
-      expected_top1: `top1_before`, drawn to the prediction as far as it is noisy; see `expect`.
-    """
-
-    found: candidates_lib.Candidates
-    place: int
-    statistics: np.ndarray | None = None
-    network: keras.Model | None = None
-    top1_before: float | None = None
-    top1: float | None = None
-    exported: bytes | None = None
-    latency: devices.MeasuredLatency | None = None
-    test: tuple[float, float] | None = None
-    expected_top1: float | None = None
-
-    @property
-    def choices(self) -> np.ndarray:
-        return self.found.choices[self.place]
-
-    @property
-    def predicted_ms(self) -> float:
-        return self.found.latency_ms[self.place]
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """What is expected of networks before their validation images are looked at.
-
-    Attributes:
-      top1: choices int32 ``[n, tokens]`` -> predicted top-1 ``[n]``, fractions.
-      error: its root mean square error against the true top-1.
-    """
-
-    top1: Callable[[np.ndarray], np.ndarray]
-    error: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """A network of known latency that is measured beside the others.
-
-    A shared machine changes its speed by half within minutes; what the reference takes now, against what it took when
-    the latency table was made, tells by how much.
-    """
-
-    exported: bytes
-    latency_ms: float
-
-
-def reference(config: config_lib.Config, table: latency_table.LatencyTable, device: devices.Device) -> Reference:
-    """The reference network of a latency table, exported anew."""
-    known = table.reference()
-    model = network.build(config.backbone, space_lib.Architecture.parse(known.arch))
-    return Reference(device.export(network.randomise(model)), known.measured_ms)
-
-
-def choose(
-    config: config_lib.Config,
-    subnets: subnet.Subnets,
-    splits: data.Splits,
-    device: devices.Device,
-    proposals: list[candidates_lib.Candidates],
-    known: Reference | None,
-    prediction: Prediction,
-) -> list[Finalist]:
-    """For each budget the finalist of the highest expected accuracy that keeps it when exported and measured.
-
-    A budget is held to the latency at the latency table's speed, as records and predictors give it.
-    The finalists of all budgets compete: a network found for a smaller budget may serve a larger one.
-
-    Args:
-      known: measured beside the others; None where latencies count as measured.
-      prediction: what is expected of the finalists before they are judged on validation images.
-    """
-    distinct = {}
-    for found in proposals:
-        for place in _best(found):
-            distinct.setdefault(found.choices[place].tobytes(), Finalist(found, place))
-    finalists = list(distinct.values())
-    for finalist in tqdm(finalists, desc="recalibrate", unit="network"):
-        finalist.statistics = subnets.statistics(finalist.choices)
-    judged = subnets.hits(
-        [finalist.choices for finalist in finalists],
-        shrinking.validation_batches(config, splits, config.measure.finalist_images),
-        [finalist.statistics for finalist in finalists],
-    )
-    bar = tqdm(judged, total=len(finalists), desc="validate", unit="network")
-    expect(finalists, np.stack([right for right, _ in bar]), prediction)
-    finalists.sort(key=lambda finalist: -finalist.expected_top1)
-    budgets_ms = [found.budget_ms for found in proposals]
-    return measured_within(finalists, budgets_ms, lambda fresh: _measure(fresh, subnets, device, known))
-
-
-def _best(found: candidates_lib.Candidates) -> list[int]:
-    """Places of the best proposals for a budget, and of the best one with `SPARE`."""
-    spare = np.flatnonzero(found.latency_ms <= (1 - SPARE) * found.budget_ms)[:1].tolist()
-    return list(dict.fromkeys([*range(min(FINALISTS, len(found))), *spare]))
-
-
-def expect(finalists: list[Finalist], right: np.ndarray, prediction: Prediction) -> None:
-    """Sets the top-1 of finalists with the supernet's weights and what to expect of them; see `noise.expected`.
-
-    Args:
-      right: which validation images each of them gets right, bool ``[n, images]``, two images or more.
-    """
-    packed, images = np.packbits(right, axis=1), right.shape[1]
-    se = noise.standard_errors(packed, images, noise.image_means(packed, images))
-    predicted = prediction.top1(np.stack([finalist.choices for finalist in finalists]))
-    measured = right.mean(1)
-    expected = noise.expected(measured, se, predicted, prediction.error)
-    for finalist, top1, expected_top1 in zip(finalists, measured, expected, strict=True):
-        finalist.top1_before = finalist.top1 = float(top1)
-        finalist.expected_top1 = float(expected_top1)
-
-
-def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure) -> list[Finalist]:
-    """For each budget the first finalist that measures within it and leaves `HEADROOM`.
-
-    Where none does, the first one that measures within it, else the fastest measured one. Networks are measured in
-    rounds, in each the next one for every budget not yet served, so that few are exported and those of a round
-    compare. One that is predicted over a budget is not tried for it.
-
-    Args:
-      finalists: the best first.
-      measure: sets the latency of each finalist of a list.
-    """
-    queues = [[each for each in finalists if each.predicted_ms <= budget_ms] for budget_ms in budgets_ms]
-    fastest = min(finalists, key=lambda each: each.predicted_ms)
-    chosen: list[Finalist | None] = [None] * len(budgets_ms)
-    while None in chosen:
-        heads = [queue[0] if queue else fastest for queue in queues]
-        waiting = [number for number, pick in enumerate(chosen) if pick is None]
-        fresh = list({id(heads[n]): heads[n] for n in waiting if heads[n].latency is None}.values())
-        if fresh:
-            measure(fresh)
-        for number in waiting:
-            if heads[number].latency.at_table_ms <= (1 - HEADROOM) * budgets_ms[number]:
-                chosen[number] = heads[number]
-            elif queues[number]:
-                queues[number].pop(0)
-            else:
-                known = [each for each in finalists if each.latency is not None]
-                within = [each for each in known if each.latency.at_table_ms <= budgets_ms[number]]
-                chosen[number] = within[0] if within else min(known, key=lambda each: each.latency.at_table_ms)
-    return chosen
-
-
-def train_alone(
-    chosen: list[Finalist],
-    budgets_ms: list[float],
-    subnets: subnet.Subnets,
-    device: devices.Device,
-    known: Reference | None,
-    train: Callable[[list[str]], list[tuple[keras.Model, list[dict]]]],
-) -> list[Finalist]:
-    """Trains each chosen network, and chooses once more among them, by what they now reach on validation.
-
-    Args:
-      chosen: the finalist of each budget; one that serves several is trained once.
-      train: architectures -> (network, history) of each; see `supernet.finetune.train`.
-
-    Returns:
-      For each budget the best of them that keeps it, exported and measured anew in one call.
-    """
-    distinct = list({id(finalist): finalist for finalist in chosen}.values())
-    archs = [str(subnets.net.space.decode(finalist.choices)[0]) for finalist in distinct]
-    for finalist, (finalist.network, history) in zip(distinct, train(archs), strict=True):
-        _, finalist.top1 = finetune.before_and_best(history)
-    _measure(distinct, subnets, device, known)
-    return [
-        max((each for each in (*distinct, own) if each.latency.at_table_ms <= budget_ms or each is own), key=_top1)
-        for budget_ms, own in zip(budgets_ms, chosen, strict=True)
-    ]
-
-
-def _top1(finalist: Finalist) -> float:
-    return finalist.top1
-
-
-def model(subnets: subnet.Subnets, finalist: Finalist) -> keras.Model:
-    """A finalist as a plain model: images float32 [n, r, r, 3] -> logits [n, classes]."""
-    if finalist.network is not None:
-        return finalist.network
-    return subnet.extract(subnets.net, subnets.net.space.decode(finalist.choices)[0], finalist.statistics)
-
-
-def _measure(
-    finalists: list[Finalist], subnets: subnet.Subnets, device: devices.Device, known: Reference | None
-) -> None:
-    """Exports and measures, in two passes: one would disturb the other."""
-    for finalist in tqdm(finalists, desc="export", unit="network"):
-        finalist.exported = device.export(model(subnets, finalist))
-    latencies = latencies_at([finalist.exported for finalist in finalists], device, known)
-    for finalist, latency in zip(finalists, latencies, strict=True):
-        finalist.latency = latency
-
-
-def latencies_at(
-    models: Sequence[bytes], device: devices.Device, known: Reference | None
-) -> list[devices.MeasuredLatency]:
-    """Latencies as measured in one call, with what the reference tells of the device's speed in that call."""
-    if known is None:
-        return device.measure(models)
-    *latencies, now = device.measure([*models, known.exported])
-    return [dataclasses.replace(latency, slowness=now.median_ms / known.latency_ms) for latency in latencies]
 
 
 def variants(
@@ -252,8 +23,8 @@ def variants(
     subnets: subnet.Subnets,
     splits: data.Splits,
     device: devices.Device,
-    chosen: list[Finalist],
-    known: Reference | None,
+    chosen: list[finalists_lib.Finalist],
+    known: reference.Reference | None,
 ) -> list[list[quantization.Variant]]:
     """Each chosen network as a .tflite of float32 and of each kind in `config.eval.quantize`; reads the test images.
 
@@ -267,11 +38,11 @@ def variants(
         return [[] for _ in chosen]
     distinct = list({id(finalist): finalist for finalist in chosen}.values())
     made = quantization.make(
-        [(model(subnets, each), each.exported) for each in distinct],
+        [(finalists_lib.model(subnets, each), each.exported) for each in distinct],
         config.eval.quantize,
         _representative(subnets),
         lambda: splits.test(config.measure.batch_size),
-        lambda tflites: latencies_at(tflites, device, known),
+        lambda tflites: reference.latencies_at(tflites, device, known),
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
@@ -288,11 +59,15 @@ def _representative(subnets: subnet.Subnets) -> np.ndarray:
     return np.concatenate(found)[: quantization.CALIBRATION_IMAGES]
 
 
-def facts(config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: Finalist) -> dict:
+def facts(
+    config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: finalists_lib.Finalist
+) -> dict:
     """What is known of a chosen network, as columns; with `variants` the one place that reads the test images."""
     arch = config.space.decode(finalist.choices)[0]
     if finalist.test is None:
-        finalist.test = finetune.accuracy(model(subnets, finalist), splits.test(config.measure.batch_size))
+        finalist.test = finetune.accuracy(
+            finalists_lib.model(subnets, finalist), splits.test(config.measure.batch_size)
+        )
     before = {} if finalist.network is None else {"validation_top1_before": f"{finalist.top1_before:.4f}"}
     return {
         "expected_top1": f"{finalist.expected_top1:.4f}",

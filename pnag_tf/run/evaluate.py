@@ -9,7 +9,8 @@ import numpy as np
 from pnag_tf import tuning
 from pnag_tf.latency import device as devices
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, learn, measure, train
+from pnag_tf.run import deploy, learn, measure, reference, train
+from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.search import baselines, generator, noise, predictor, proposals, records, rounds
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.util import digits, files
@@ -78,20 +79,20 @@ def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Ca
     }
 
 
-def reference(context: context_lib.Context) -> deploy.Reference | None:
+def reference_of(context: context_lib.Context) -> reference.Reference | None:
     """What tells how fast the device is now against when its latency table was made; None without a table.
 
     None on a phone as well: it waits until it is cool, and what it then takes is what counts.
     """
     if context.config.latency.source != "table" or context.config.device == "mobile":
         return None
-    return deploy.reference(context.config, measure.read_latency_table(context), context.resources.device)
+    return reference.of_table(context.config, measure.read_latency_table(context), context.resources.device)
 
 
-def _prediction(table: records.Records, predictors: predictor.Predictors) -> deploy.Prediction:
+def _prediction(table: records.Records, predictors: predictor.Predictors) -> finalists_lib.Prediction:
     """What the predictors expect of networks, and how far they are off, less the noise of the records that tell."""
     error = noise.model_error(predictors.report["top1_rmse"], table.top1, table.top1_se)
-    return deploy.Prediction(predictors.top1, error)
+    return finalists_lib.Prediction(predictors.top1, error)
 
 
 def notes(rows: list[dict]) -> list[str]:
@@ -116,16 +117,16 @@ def _known_ms(row: dict) -> str | float:
 
 
 def _deploy(
-    context: context_lib.Context, found: list[candidates_lib.Candidates], prediction: deploy.Prediction
+    context: context_lib.Context, found: list[candidates_lib.Candidates], prediction: finalists_lib.Prediction
 ) -> tuple[list[dict], list[dict]]:
     """Chooses, trains, measures and writes; returns what is known of the networks, and of their kinds."""
-    config, open_, known = context.config, context.resources, reference(context)
+    config, open_, known = context.config, context.resources, reference_of(context)
     with context.timed(f"eval/{config.method}/choose"):
-        chosen = deploy.choose(config, open_.subnets, open_.splits, open_.device, found, known, prediction)
+        chosen = finalists_lib.choose(config, open_.subnets, open_.splits, open_.device, found, known, prediction)
     if config.finetune.epochs:
         budgets_ms = [asked.budget_ms for asked in found]
         train_all = functools.partial(train.alone, context)
-        chosen = deploy.train_alone(chosen, budgets_ms, open_.subnets, open_.device, known, train_all)
+        chosen = finalists_lib.train_alone(chosen, budgets_ms, open_.subnets, open_.device, known, train_all)
     with context.timed(f"eval/{config.method}/deploy"):
         return _written(context, found, chosen, known)
 
@@ -133,8 +134,8 @@ def _deploy(
 def _written(
     context: context_lib.Context,
     found: list[candidates_lib.Candidates],
-    chosen: list[deploy.Finalist],
-    known: deploy.Reference | None,
+    chosen: list[finalists_lib.Finalist],
+    known: reference.Reference | None,
 ) -> tuple[list[dict], list[dict]]:
     """Reads the test images and writes the networks; returns what is known of them, and of their kinds."""
     config, open_ = context.config, context.resources
@@ -186,7 +187,7 @@ def _propose(
     config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context.config, table)
     if config.method == BEST_RECORD:
         drawn = table[: predictors.report["records"]]
-        return rounds.from_records(drawn, budgets_ms, deploy.FINALISTS)
+        return rounds.from_records(drawn, budgets_ms, finalists_lib.FINALISTS)
     if made is not None:
         return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
     rng = np.random.default_rng([config.seed, 3])

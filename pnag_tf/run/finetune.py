@@ -6,7 +6,7 @@ The networks of the run itself are trained in `eval`.
 from __future__ import annotations
 
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, evaluate, measure, train
+from pnag_tf.run import deploy, evaluate, measure, reference, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
@@ -36,7 +36,7 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
     if config.latency.source == "table" and not context.layout.latency_table.exists():
         measure.latency_table(context)
     exported = {arch: open_.device.export(network) for arch, (network, _) in trained.items()}
-    latencies = deploy.latencies_at(list(exported.values()), open_.device, evaluate.reference(context))
+    latencies = reference.latencies_at(list(exported.values()), open_.device, evaluate.reference_of(context))
     latency_of = dict(zip(exported, latencies, strict=True))
     tested = {
         arch: finetune_lib.accuracy(network, open_.splits.test(config.measure.batch_size))

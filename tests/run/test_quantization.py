@@ -11,7 +11,8 @@ from absl.testing import flagsaver
 from pnag_tf import config, data, main, presets
 from pnag_tf.latency import export
 from pnag_tf.latency.device import Device, MeasuredLatency
-from pnag_tf.run import context, deploy, evaluate, learn, measure, quantization
+from pnag_tf.run import context, evaluate, learn, measure, quantization, reference
+from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.run import folder as folder_lib
 from pnag_tf.search import candidates, rounds
 from pnag_tf.supernet import subnet
@@ -49,7 +50,7 @@ def chosen(space, subnets):
         statistics = subnets.statistics(choices)
         tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
         latency = MeasuredLatency(1.0, 1.0, 1.0, 1, "test")
-        finalist = deploy.Finalist(found, 0, statistics, top1=0.5, exported=tflite, latency=latency)
+        finalist = finalists_lib.Finalist(found, 0, statistics, top1=0.5, exported=tflite, latency=latency)
         finalists.append(dataclasses.replace(finalist, test=(0.25, 0.5), expected_top1=0.5))
     return [finalists[0], finalists[0], finalists[1]]
 
@@ -113,8 +114,8 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
 
     found = [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
     for module, name, answer in (
-        (deploy, "choose", chosen),
-        (deploy, "reference", None),
+        (finalists_lib, "choose", chosen),
+        (reference, "of_table", None),
         (rounds, "confirm", found),
         (measure, "read_latency_table", None),
         (measure, "read_records", None),

@@ -8,14 +8,15 @@ import pytest
 
 from pnag_tf import config, presets
 from pnag_tf.latency.device import Device, MeasuredLatency
-from pnag_tf.run import context, deploy, evaluate
+from pnag_tf.run import context, evaluate, reference
+from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.search import candidates
 from pnag_tf.supernet import subnet
 
 
 def _finalist(predicted_ms):
     found = candidates.Candidates(9.0, np.zeros((1, 1), np.int32), np.array([0.5]), np.array([predicted_ms]))
-    return deploy.Finalist(found, 0)
+    return finalists_lib.Finalist(found, 0)
 
 
 def _measure(real_ms, asked):
@@ -33,23 +34,24 @@ def _measure(real_ms, asked):
 def test_the_best_that_measures_within_the_budget_is_taken_and_few_are_measured():
     finalists, asked = [_finalist(ms) for ms in (4.0, 3.0, 2.0, 1.0)], []
     real_ms = {4.0: 4.0, 3.0: 3.3, 2.0: 1.9, 1.0: 1.0}
-    chosen = deploy.measured_within(finalists, [3.0, 5.0], _measure(real_ms, asked))
+    chosen = finalists_lib.measured_within(finalists, [3.0, 5.0], _measure(real_ms, asked))
     assert [each.predicted_ms for each in chosen] == [2.0, 4.0]
     assert sorted(asked) == [2.0, 3.0, 4.0]
 
 
 def test_the_fastest_is_taken_where_none_fits():
     finalists, asked = [_finalist(ms) for ms in (3.0, 2.0)], []
-    chosen = deploy.measured_within(finalists, [1.0, 2.5], _measure({3.0: 3.0, 2.0: 2.6}, asked))
+    chosen = finalists_lib.measured_within(finalists, [1.0, 2.5], _measure({3.0: 3.0, 2.0: 2.6}, asked))
     assert [each.predicted_ms for each in chosen] == [2.0, 2.0]
 
 
 def test_room_is_left_for_the_next_timing_where_a_network_leaves_it():
     finalists, asked = [_finalist(ms) for ms in (2.99, 2.0)], []
     real_ms = {2.99: 2.99, 2.0: 2.0}
-    assert [each.predicted_ms for each in deploy.measured_within(finalists, [3.0], _measure(real_ms, asked))] == [2.0]
+    (chosen,) = finalists_lib.measured_within(finalists, [3.0], _measure(real_ms, asked))
+    assert chosen.predicted_ms == 2.0
     close = [_finalist(2.99), _finalist(2.98)]  # none does: the better one that keeps the budget
-    chosen = deploy.measured_within(close, [3.0], _measure({2.99: 2.99, 2.98: 2.98}, []))
+    chosen = finalists_lib.measured_within(close, [3.0], _measure({2.99: 2.99, 2.98: 2.98}, []))
     assert chosen == [close[0]]
 
 
@@ -61,29 +63,29 @@ def _timed(models):
 
 
 DEVICE = Device(".tflite", lambda network: network, _timed, lambda: "test")
-REFERENCE = deploy.Reference(b"3", 3.0)
+REFERENCE = reference.Reference(b"3", 3.0)
 
 
 def test_latencies_stay_as_measured_and_say_how_slow_the_reference_was():
-    (found,) = deploy.latencies_at([b"1.5"], DEVICE, REFERENCE)
+    (found,) = reference.latencies_at([b"1.5"], DEVICE, REFERENCE)
     assert (found.median_ms, found.p5_ms, found.slowness, found.at_table_ms) == (3.0, 2.7, 2.0, 1.5)
     assert found.columns() == {
         "latency_ms": "3", "latency_p5_ms": "2.7", "latency_p95_ms": "3.3", "latency_at_table_ms": "1.5",
         "slowness": "2.000",
     }  # fmt: skip
-    (alone,) = deploy.latencies_at([b"1.5"], DEVICE, None)
+    (alone,) = reference.latencies_at([b"1.5"], DEVICE, None)
     assert alone.slowness is None and alone.at_table_ms == alone.median_ms == 3.0
     assert list(alone.columns()) == ["latency_ms", "latency_p5_ms", "latency_p95_ms"]
 
 
 def test_nothing_is_divided_on_a_phone(tmp_path):
     run = context.make(dataclasses.replace(presets.preset("tiny"), device="mobile"), tmp_path)
-    assert evaluate.reference(run) is None
+    assert evaluate.reference_of(run) is None
 
 
 @pytest.fixture
 def chosen(space, monkeypatch):
-    """Calls `deploy.choose` for budgets: of two networks the slower one is better on validation."""
+    """Calls `finalists_lib.choose` for budgets: of two networks the slower one is better on validation."""
     choices = np.stack([space.smallest(), space.largest()])
     real_ms = {row.tobytes(): ms for row, ms in zip(choices, (1.0, 2.0), strict=True)}
     monkeypatch.setattr(
@@ -103,8 +105,9 @@ def chosen(space, monkeypatch):
     def choose(budgets_ms, known):
         proposals = [candidates.Candidates(ms, choices, np.array([0.5, 0.6]), np.ones(2)) for ms in budgets_ms]
         settings = config.Config("tiny", space=space)
-        prediction = deploy.Prediction(lambda rows: np.full(len(rows), 0.5), 0.1)
-        return [each.exported for each in deploy.choose(settings, fake, splits, DEVICE, proposals, known, prediction)]
+        prediction = finalists_lib.Prediction(lambda rows: np.full(len(rows), 0.5), 0.1)
+        found = finalists_lib.choose(settings, fake, splits, DEVICE, proposals, known, prediction)
+        return [each.exported for each in found]
 
     return choose
 
@@ -123,8 +126,8 @@ def test_one_finalist_is_faster_than_asked_for():
     """Should the best ones turn out slower than predicted, there is one with room to spare."""
     latency_ms = np.array([0.99, 0.98, 0.97, 0.96, 0.95, 0.85, 0.8])
     found = candidates.Candidates(1.0, np.zeros((7, 1), np.int32), np.linspace(0.9, 0.6, 7), latency_ms)
-    assert deploy._best(found) == [0, 1, 2, 3, 5]
-    assert deploy._best(dataclasses.replace(found, budget_ms=9.0)) == [0, 1, 2, 3]
+    assert finalists_lib._best(found) == [0, 1, 2, 3, 5]
+    assert finalists_lib._best(dataclasses.replace(found, budget_ms=9.0)) == [0, 1, 2, 3]
 
 
 def test_a_finalist_that_is_better_by_luck_gives_way_to_the_prediction():
@@ -133,7 +136,7 @@ def test_a_finalist_that_is_better_by_luck_gives_way_to_the_prediction():
     right = np.zeros((2, 100), bool)
     right[0, :70], right[1, 20:92] = True, True
     for error, best in ((0.001, 0), (1.0, 1)):
-        deploy.expect(finalists, right, deploy.Prediction(lambda rows: np.array([0.80, 0.77]), error))
+        finalists_lib.expect(finalists, right, finalists_lib.Prediction(lambda rows: np.array([0.80, 0.77]), error))
         assert [each.top1 for each in finalists] == [0.70, 0.72]
         assert np.argmax([each.expected_top1 for each in finalists]) == best
         assert sum(each.expected_top1 for each in finalists) == pytest.approx(1.42)
