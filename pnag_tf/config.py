@@ -181,10 +181,10 @@ class Finetune:
     """Training of a chosen network from the supernet's weights (section E); what is not here is `Supernet`'s."""
 
     epochs: int = 75  # of the largest network; 0 = none: networks are deployed with the supernet's weights
-    equalise: float = 0.0  # smaller ones train longer, from a higher rate: (largest's multiply-adds / own)^this times
+    equalise: float = 0.0  # smaller networks train longer: (multiply-adds of the largest / their own)^equalise times
     least_steps: int = 0  # few images are seen in as many epochs more
     optimizer: Literal["sgd", "adam", "muon"] = "sgd"  # 'sgd' with Nesterov's momentum, or as named
-    learning_rate: float = 0.02  # of the largest network; cosine to 0
+    learning_rate: float = 0.02  # cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
     processes: int = 1  # that train networks side by side where there is no GPU; 0 = one more than there are cores
     archs: str = ""  # for stage finetune: CSV with columns budget_ms and arch, as another run's eval/pnag.csv

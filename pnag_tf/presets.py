@@ -182,7 +182,7 @@ def _demo() -> config_lib.Config:
         ),
         measure=config_lib.Measure(architectures=160, draw="madds", calibration_images=1000, batch_size=500),
         finetune=config_lib.Finetune(
-            epochs=3, equalise=0.5, optimizer="muon", learning_rate=0.03, least_steps=500, processes=0
+            epochs=2, equalise=0.5, optimizer="muon", learning_rate=0.04, least_steps=500, processes=0
         ),
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),

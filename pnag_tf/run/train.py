@@ -95,16 +95,12 @@ def _madds(context: context_lib.Context, arch: str) -> int:
 
 
 def planned(context: context_lib.Context, arch: str) -> config_lib.Config:
-    """The settings with epochs and learning rate of one network.
-
-    What is trained for longer begins from a rate as many times higher: it has the time to leave the supernet's weights,
-    which serve small networks worst.
-    """
-    config, settings = context.config, context.config.finetune
+    """The settings with the epochs of one network."""
+    config = context.config
     (largest,) = config.space.decode(config.space.largest())
-    longer = (cost.madds(config.backbone, largest) / _madds(context, arch)) ** settings.equalise
-    epochs, rate = round(settings.epochs * longer), settings.learning_rate * longer
-    return dataclasses.replace(config, finetune=dataclasses.replace(settings, epochs=epochs, learning_rate=rate))
+    longer = (cost.madds(config.backbone, largest) / _madds(context, arch)) ** config.finetune.equalise
+    epochs = round(config.finetune.epochs * longer)
+    return dataclasses.replace(config, finetune=dataclasses.replace(config.finetune, epochs=epochs))
 
 
 def _epochs(context: context_lib.Context, arch: str) -> int:

@@ -15,6 +15,9 @@ from pnag_tf import presets
 from pnag_tf.supernet import distribution
 from pnag_tf.util import errors, files
 
+# Of both optimizers Muon has more to go wrong: what is no matrix is updated by momentum.
+MUON = ("--set=supernet.optimizer=muon", "--set=finetune.optimizer=muon")
+
 
 def _ports(count):
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
@@ -27,7 +30,7 @@ def _ports(count):
 def _start(image_folder, workdir, workers=0, flags=("--stage=supernet",), program=("-m", "pnag_tf.main")):
     """One process without TF_CONFIG where `workers` is 0, else as many with it."""
     command = [sys.executable, *program, "--preset=tiny", "--dataset=folder"]
-    command += [f"--data_dir={image_folder}", f"--workdir={workdir}", *flags]
+    command += [f"--data_dir={image_folder}", f"--workdir={workdir}", *MUON, *flags]
     environments = [os.environ]
     if workers:
         command.append("--strategy=multi_worker")
