@@ -336,9 +336,11 @@ class Stream:
 
 def write(path, text, executable=False):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    beside = path.with_name(f"{path.name}.new")  # the phone may be reading what it replaces
+    beside.write_text(text)
     if executable:
-        path.chmod(0o755)
+        beside.chmod(0o755)
+    beside.replace(path)
 
 
 THERMAL = """IsStatusOverride: false
