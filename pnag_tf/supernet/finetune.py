@@ -174,10 +174,8 @@ def _compile(
     if settings.optimizer == "adam":
         optimizer = keras.optimizers.Adam(schedule, **average)
     else:
-        average |= {"momentum": regularisation.momentum, "nesterov": True}
-        if settings.optimizer == "muon":
-            average |= {"matrices": network_lib.normalised_kernels(network)}
-        optimizer = {"sgd": optimizers.Momentum, "muon": optimizers.Muon}[settings.optimizer](schedule, **average)
+        matrices = network_lib.normalised_kernels(network)
+        optimizer = optimizers.make(settings.optimizer, schedule, matrices, momentum=regularisation.momentum, **average)
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=regularisation.label_smoothing)
     for layer in network.layers:
         if regularisation.weight_decay and hasattr(layer, "kernel"):

@@ -67,6 +67,13 @@ class Muon(Momentum):
         variable.assign(kept * variable - TURN * learning_rate * turned)
 
 
+def make(kind: str, learning_rate, matrices: Sequence[keras.Variable], **settings) -> Momentum:
+    """'sgd' or 'muon', both with Nesterov's momentum; of the matrices Muon alone makes use."""
+    if kind == "muon":
+        return Muon(learning_rate, matrices, nesterov=True, **settings)
+    return Momentum(learning_rate, nesterov=True, **settings)
+
+
 def orthogonal(matrix: tf.Tensor) -> tf.Tensor:
     """A matrix [n, m] with the same singular vectors, whose singular values are between about 0.7 and 1.2."""
     a, b, c = _QUINTIC

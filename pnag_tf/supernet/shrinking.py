@@ -7,7 +7,6 @@ where it was.
 
 from __future__ import annotations
 
-import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -269,10 +268,8 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     )
     with distribution.scope():
         ema = {"use_ema": True, "ema_momentum": config.supernet.ema} if config.supernet.ema else {}
-        kind = optimizers.Momentum
-        if config.supernet.optimizer == "muon":
-            kind = functools.partial(optimizers.Muon, matrices=net.matrices())
-        optimizer = kind(schedule, momentum=config.supernet.momentum, nesterov=True, **ema)
+        settings = config.supernet
+        optimizer = optimizers.make(settings.optimizer, schedule, net.matrices(), momentum=settings.momentum, **ema)
         optimizer.build(net.trainable_variables)
         distribution.fitted(trainer).compile(optimizer=optimizer, jit_compile=False)
     checkpoint = folder / "training.weights.h5"
