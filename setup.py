@@ -37,11 +37,13 @@ setuptools.setup(
         "numpy",
         "tensorboard",  # tf.summary writes through it
         "matplotlib",
+        "pillow>=10.1",
         "tqdm",
     ],
     extras_require={
         "test": ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "nbclient", "nbformat", "ipykernel"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"],
+        "heic": ["pillow-heif"],
         "ray": ["ray>=2.40"],
         "ofa": ["torch>=2"],  # reads once-for-all's checkpoints, nothing else
     },

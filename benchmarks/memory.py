@@ -145,7 +145,7 @@ def settings(stage, folder, training_batch, images):
     return dataclasses.replace(
         config,
         data=photos,
-        backbone=dataclasses.replace(config.backbone, classes=data.describe(photos, config.seed).classes),
+        backbone=dataclasses.replace(config.backbone, classes=len(data.class_names(photos, config.seed))),
         supernet=dataclasses.replace(
             config.supernet, phases=tuple(dataclasses.replace(phase, epochs=0.0) for phase in (first, last))
         ),

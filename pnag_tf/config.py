@@ -22,6 +22,7 @@ class Data:
     least_validation: int = 0  # where that is fewer images: as many as these, up to a fifth of the training images
     train_limit: int = 0  # use only this many training images; 0 = all
     in_memory_gib: float = 1.0  # image files that take no more as pixels are decoded once; not with 'crop'
+    strict: bool = False  # an image file that cannot be used ends the run instead of being left out
     deterministic: bool = True  # False: a batch may take whichever files are decoded first
 
 

@@ -37,6 +37,7 @@ flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default"
 flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
 flags.DEFINE_string("data_dir", "", "the image folder, or TFDS's data directory")
+flags.DEFINE_bool("strict", False, "... end at an image file that cannot be used, instead of leaving it out")
 flags.DEFINE_string("device", "cpu", f"whose latency counts: {', '.join(DEVICES)} (a phone, over adb)")
 flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
 flags.DEFINE_bool("allow_cpu", False, "for --device=gpu without a GPU: take the CPU, to try the road")
@@ -94,6 +95,7 @@ SETTINGS = {  # as errors name them -> the flag
     "baselines.weights": "weights",
     "data.data_dir": "data_dir",
     "data.dataset": "dataset",
+    "data.strict": "strict",
     "device": "device",
     "eval.budgets": "budgets",
     "eval.measure_command": "measure_command",
@@ -207,7 +209,10 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
     return change(
         config,
         data=change(
-            config.data, dataset=FLAGS.dataset or config.data.dataset, data_dir=FLAGS.data_dir or config.data.data_dir
+            config.data,
+            dataset=FLAGS.dataset or config.data.dataset,
+            data_dir=FLAGS.data_dir or config.data.data_dir,
+            strict=FLAGS.strict or config.data.strict,
         ),
         latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
         phone=change(

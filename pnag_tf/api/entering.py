@@ -64,7 +64,7 @@ def _with_classes(
     """The settings with the number of classes: of the run that is there, else of the images, which are looked at."""
     classes = None if force else folder.classes(layout)
     if classes is None:
-        classes = data.describe(config.data, config.seed).classes
+        classes = len(data.class_names(config.data, config.seed))
     if supernet_file and classes != config.backbone.classes:
         told = config.backbone.classes
         raise errors.UserError(

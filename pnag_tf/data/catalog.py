@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = 2**30  # bytes of pixels; larger datasets are written out as image files
 CONNECT_SECONDS = 5
+PNG = b"\x89PNG"
 INSTRUCTIONS = "MANUAL_DOWNLOAD_INSTRUCTIONS"
 
 
@@ -144,7 +145,7 @@ def write_out(builder: tfds.core.DatasetBuilder, split: str, names: dict[int, st
         progress = tqdm.tqdm(dataset, f"images of {builder.name} {split}", builder.info.splits[split].num_examples)
         for number, example in enumerate(progress):
             if name := names.get(int(example["label"])):
-                suffix = ".png" if example["image"].startswith(folder.PNG) else ".jpg"
+                suffix = ".png" if example["image"].startswith(PNG) else ".jpg"
                 (beside / name / f"{number:08d}{suffix}").write_bytes(example["image"])
         beside.rename(target)
     except OSError:
@@ -154,8 +155,22 @@ def write_out(builder: tfds.core.DatasetBuilder, split: str, names: dict[int, st
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def load(name: str, data_dir: str, class_subset: int, seed: int) -> examples.Source:
+def class_names(builder: tfds.core.DatasetBuilder) -> tuple[str, ...]:
+    return tuple(builder.info.features["label"].names)
+
+
+def load(
+    name: str,
+    data_dir: str,
+    class_subset: int,
+    seed: int,
+    resolution: int = 0,
+    copies: pathlib.Path | None = None,
+) -> examples.Source:
     """A dataset of TFDS: pixels in memory where they fit, else image files beside TFDS's own.
+
+    Args:
+      resolution, copies: see `folder.load`.
 
     Raises:
       UserError: see `prepare`; no training split, or a class subset that does not fit.
@@ -163,8 +178,8 @@ def load(name: str, data_dir: str, class_subset: int, seed: int) -> examples.Sou
     builder = prepare(name, data_dir)
     if "train" not in builder.info.splits:
         raise errors.UserError(f"dataset '{name}' has the splits {', '.join(builder.info.splits)}; expected train")
-    class_names = builder.info.features["label"].names
-    chosen = examples.choose_classes(len(class_names), class_subset, seed)
+    every = class_names(builder)
+    chosen = examples.choose_classes(len(every), class_subset, seed)
     published_test = test_split(builder)
     if in_memory(builder):
         train = read(builder, "train")
@@ -173,14 +188,15 @@ def load(name: str, data_dir: str, class_subset: int, seed: int) -> examples.Sou
         else:
             kept, held_out = examples.stratified(train.labels, folder.TEST_FRACTION, examples.generator(seed, "test"))
             train, test = train.take(kept), train.take(held_out)
-        return examples.Source(tuple(class_names), train, test).take_classes(chosen)
+        return examples.Source(every, train, test).take_classes(chosen)
 
     kind = f"{class_subset}_classes_seed{seed}" if class_subset else "all_classes"
     images = pathlib.Path(builder.data_path, "pnag_images", kind)
     images.mkdir(parents=True, exist_ok=True)
-    names = {int(label): class_names[label].replace("/", "_") for label in chosen}
+    names = {int(label): every[label].replace("/", "_") for label in chosen}
     parts = {"train": "train", "test": published_test} if published_test else {"train": "train"}
     for part, split in parts.items():
         if not (images / part).is_dir():
             write_out(builder, split, names, images / part)
-    return folder.load(images if published_test else images / "train", 0, seed)
+    place = images if published_test else images / "train"
+    return folder.load(place, 0, seed, resolution, copies, duplicates=True)

@@ -44,6 +44,8 @@ class Source:
       class_names: one a label.
       train, test: the published parts.
       mean, std: of the pixels, in 0–1, one a colour channel.
+      validation: a published part as well; None where there is none.
+      skipped: (path, why) of files that are in no part.
     """
 
     class_names: tuple[str, ...]
@@ -51,6 +53,8 @@ class Source:
     test: Examples
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    validation: Examples | None = None
+    skipped: tuple[tuple[str, str], ...] = ()
 
     def take_classes(self, chosen: np.ndarray) -> Source:
         """The source with the chosen classes alone, whose labels are counted from 0 in the order of `chosen`."""
@@ -62,7 +66,10 @@ class Source:
             return Examples(kept.images, relabelled[kept.labels])
 
         names = tuple(self.class_names[index] for index in chosen)
-        return dataclasses.replace(self, class_names=names, train=part(self.train), test=part(self.test))
+        validation = part(self.validation) if self.validation else None
+        return dataclasses.replace(
+            self, class_names=names, train=part(self.train), test=part(self.test), validation=validation
+        )
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

@@ -30,6 +30,7 @@ class DatasetInfo:
       train_images, validation_images, test_images: how many of each.
       native_size: height of the images in pixels, 0 where it differs from image to image.
       mean, std: pixels are normalised to (pixel / 255 − mean) / std, by colour channel (one for grey).
+      skipped: (path, why) of files that cannot be used.
     """
 
     name: str
@@ -40,29 +41,48 @@ class DatasetInfo:
     native_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    skipped: tuple[tuple[str, str], ...] = ()
 
     @property
     def classes(self) -> int:
         return len(self.class_names)
 
 
-@functools.lru_cache(maxsize=1)  # `describe` and `load` follow each other
-def _open(dataset: str, data_dir: str, class_subset: int, seed: int) -> examples.Source:
+def class_names(data: config.Data, seed: int) -> tuple[str, ...]:
+    """The classes, without a look at the images; a dataset of TFDS is downloaded where need be.
+
+    Raises:
+      UserError: anything about the data that the user has to change.
+    """
+    if data.dataset == "folder":
+        every = folder.class_names(_image_folder(data))
+    elif data.dataset == "fashion_mnist":
+        every = idx.CLASS_NAMES
+    else:
+        every = catalog.class_names(catalog.prepare(data.dataset, data.data_dir))
+    return tuple(every[index] for index in examples.choose_classes(len(every), data.class_subset, seed))
+
+
+def _image_folder(data: config.Data) -> pathlib.Path:
+    if not data.data_dir:
+        raise errors.SettingError("data.data_dir", f"`data.dataset=folder` needs it; expected {folder.LAYOUT}")
+    return pathlib.Path(data.data_dir).expanduser()
+
+
+def _open(data: config.Data, seed: int, resolution: int, copies: pathlib.Path | None) -> examples.Source:
     """The source of a name, with the chosen classes alone."""
-    path = pathlib.Path(data_dir).expanduser()
-    if dataset == "folder":
-        if not data_dir:
-            raise errors.SettingError("data.data_dir", f"`data.dataset=folder` needs it; expected {folder.LAYOUT}")
-        return folder.load(path, class_subset, seed)
-    if dataset != "fashion_mnist":
-        return catalog.load(dataset, data_dir, class_subset, seed)
-    if data_dir and idx.holds_files(path):
+    path = pathlib.Path(data.data_dir).expanduser()
+    if data.dataset == "folder":
+        return folder.load(_image_folder(data), data.class_subset, seed, resolution, copies, data.strict)
+    if data.dataset != "fashion_mnist":
+        return catalog.load(data.dataset, data.data_dir, data.class_subset, seed, resolution, copies)
+    if data.data_dir and idx.holds_files(path):
         source = idx.load(path)
-    elif not data_dir and idx.holds_files(idx.DEBIAN_FOLDER):
+    elif not data.data_dir and idx.holds_files(idx.DEBIAN_FOLDER):
         source = idx.load(idx.DEBIAN_FOLDER)
     else:
-        source = _fashion_from_catalog(data_dir)
-    return source.take_classes(examples.choose_classes(len(source.class_names), class_subset, seed))
+        source = _fashion_from_catalog(data.data_dir)
+    return source.take_classes(examples.choose_classes(len(source.class_names), data.class_subset, seed))
 
 
 def _fashion_from_catalog(data_dir: str) -> examples.Source:
@@ -76,8 +96,10 @@ def _fashion_from_catalog(data_dir: str) -> examples.Source:
     return dataclasses.replace(source, class_names=idx.CLASS_NAMES, mean=idx.MEAN, std=idx.STD)
 
 
-def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examples, examples.Examples]:
-    """The source, and its training images parted into training and validation.
+def _part(
+    data: config.Data, seed: int, resolution: int, copies: pathlib.Path | None
+) -> tuple[examples.Source, examples.Examples, examples.Examples]:
+    """The source, its training images, and its validation images: its own, or some of the training images.
 
     Raises:
       UserError: a setting that cannot be, or too few images.
@@ -90,17 +112,21 @@ def _part(data: config.Data, seed: int) -> tuple[examples.Source, examples.Examp
         raise errors.SettingError(
             "data.validation_fraction", f"expected between 0 and 1, found {data.validation_fraction}"
         )
-    source = _open(data.dataset, data.data_dir, data.class_subset, seed)
-    share = _validation_share(data, len(source.train))
-    kept, held_out = examples.stratified(source.train.labels, share, examples.generator(seed, "validation"))
-    if not len(held_out) or not len(source.test):
+    source = _open(data, seed, resolution, copies)
+    train, validation = source.train, source.validation
+    if validation is None:
+        share = _validation_share(data, len(train))
+        kept, held_out = examples.stratified(train.labels, share, examples.generator(seed, "validation"))
+        train, validation = train.take(kept), train.take(held_out)
+    if not len(validation) or not len(source.test):
         raise errors.UserError(
             f"dataset '{data.dataset}' has {len(source.train)} training and {len(source.test)} test images; "
             "expected at least two for training and one for test in some class"
         )
     if data.train_limit:
-        kept = np.sort(examples.generator(seed, "limit").permutation(kept)[: data.train_limit])
-    return source, source.train.take(kept), source.train.take(held_out)
+        kept = examples.generator(seed, "limit").permutation(len(train))[: data.train_limit]
+        train = train.take(np.sort(kept))
+    return source, train, validation
 
 
 def _validation_share(data: config.Data, count: int) -> float:
@@ -108,22 +134,17 @@ def _validation_share(data: config.Data, count: int) -> float:
     return max(data.validation_fraction, min(MOST_VALIDATION, data.least_validation / max(1, count)))
 
 
-def describe(data: config.Data, seed: int) -> DatasetInfo:
-    """Classes and counts. Downloads where need be; reads no pixels of image files.
-
-    Raises:
-      UserError: anything about the data that the user has to change.
-    """
-    return load(data, 0, seed).info
-
-
-def load(data: config.Data, resolution: int, seed: int) -> Splits:
+def load(data: config.Data, resolution: int, seed: int, copies: pathlib.Path | None = None) -> Splits:
     """The parts of a dataset at `resolution` pixels; `seed` settles the parts, the order and the augmentation.
 
+    Args:
+      copies: where photos that TensorFlow cannot read as they are, or that are far larger than `resolution`, are copied
+        to; see `photos.look`.
+
     Raises:
       UserError: anything about the data that the user has to change.
     """
-    source, train, validation = _part(data, seed)
+    source, train, validation = _part(data, seed, resolution, copies)
     info = DatasetInfo(
         name=data.dataset,
         class_names=source.class_names,
@@ -133,6 +154,7 @@ def load(data: config.Data, resolution: int, seed: int) -> Splits:
         native_size=source.train.images.shape[1] if source.train.in_memory else 0,
         mean=source.mean,
         std=source.std,
+        skipped=source.skipped,
     )
     return Splits(info, data, resolution, seed, train, validation, source.test)
 

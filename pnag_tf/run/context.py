@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -37,10 +37,20 @@ class Resources:
     @functools.cached_property
     def splits(self) -> data_lib.Splits:
         backbone = self._config.backbone
-        splits = data_lib.load(self._config.data, backbone.resolution, self._config.seed)
+        splits = data_lib.load(self._config.data, backbone.resolution, self._config.seed, self._layout.images)
         if splits.info.classes != backbone.classes:
             raise errors.UserError(f"expected images of {backbone.classes} classes, found {splits.info.classes}")
+        self._list_skipped(splits.info.skipped)
         return splits
+
+    def _list_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
+        """Writes which files are left out, and says so once."""
+        path, rows = self._layout.skipped, [{"path": path, "why": why} for path, why in skipped]
+        if rows == files.rows_left(path):
+            return
+        files.write_csv(path, rows, ("path", "why"))
+        if rows:
+            print(f"note: {len(rows)} files are left out, such as {rows[0]['path']} ({rows[0]['why']}); see {path}")
 
     @functools.cached_property
     def device(self) -> device_lib.Device:

@@ -3,6 +3,7 @@
 | path | what |
 |---|---|
 | config.json | the settings that the folder belongs to |
+| images/, skipped.csv | copies of photos, and files that are left out |
 | supernet/ | its training; the last phase's .keras is the supernet |
 | latency_table.json, records.csv, record_images.npz, rounds.json | what was measured |
 | predictors/, evaluator/, generator/ | what was learnt from the records |
@@ -34,6 +35,16 @@ class Layout:
     @property
     def seconds(self) -> pathlib.Path:
         return self.root / "seconds.json"
+
+    @property
+    def images(self) -> pathlib.Path:
+        """Copies of photos that TensorFlow cannot read as they are; see `photos.look`."""
+        return self.root / "images"
+
+    @property
+    def skipped(self) -> pathlib.Path:
+        """The files of an image folder that are left out, and why."""
+        return self.root / "skipped.csv"
 
     def log(self, stage: str) -> pathlib.Path:
         """Curves of a training, for TensorBoard."""
