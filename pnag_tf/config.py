@@ -59,6 +59,8 @@ class Supernet:
     distillation_weight: float = 1.0  # of the teacher's part of the loss, beside that of the labels
     ema: float = 0.0  # part of the average of the weights kept in each step; a phase ends with it; 0 = no average
     least_steps: int = 0  # of all phases together; where few images give fewer, every phase is as much longer
+    adapt_epochs: float = 0.0  # of a given supernet to other images; 0 = it is used as it is
+    adapt_learning_rate: float = 0.02  # of these epochs
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,6 +37,7 @@ flags.DEFINE_string("workdir", "", "folder of the run; runs/<preset> by default"
 flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
 flags.DEFINE_string("data_dir", "", "the image folder, or TFDS's data directory")
+flags.DEFINE_integer("classes", 0, "... as many of its classes, a seeded choice; all where 0", 0)
 flags.DEFINE_bool("strict", False, "... end at an image file that cannot be used, instead of leaving it out")
 flags.DEFINE_string("device", "cpu", f"whose latency counts: {', '.join(DEVICES)} (a phone, over adb)")
 flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
@@ -49,6 +50,9 @@ flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each ne
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
+flags.DEFINE_float(
+    "adapt_epochs", None, "... adapt it to the images for so long; by default where their classes or size differ", 0.0
+)
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", ", ".join(evaluate.METHODS))
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
@@ -93,6 +97,7 @@ SETTINGS = {  # as errors name them -> the flag
     "baselines.networks": "baselines",
     "baselines.time": "baseline_time",
     "baselines.weights": "weights",
+    "data.class_subset": "classes",
     "data.data_dir": "data_dir",
     "data.dataset": "dataset",
     "data.strict": "strict",
@@ -120,6 +125,7 @@ SETTINGS = {  # as errors name them -> the flag
     "records_file": "records",
     "seed": "seed",
     "strategy": "strategy",
+    "supernet.adapt_epochs": "adapt_epochs",
     "supernet_file": "supernet",
     "workdir": "workdir",
 }
@@ -212,6 +218,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             config.data,
             dataset=FLAGS.dataset or config.data.dataset,
             data_dir=FLAGS.data_dir or config.data.data_dir,
+            class_subset=FLAGS.classes or config.data.class_subset,
             strict=FLAGS.strict or config.data.strict,
         ),
         latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
@@ -227,6 +234,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             resolution=_given("resolution", config.backbone.resolution),  # a given supernet's may be another
             width_multiplier=_given("width", config.backbone.width_multiplier),
         ),
+        supernet=change(config.supernet, adapt_epochs=_given("adapt_epochs", config.supernet.adapt_epochs)),
         measure=change(config.measure, architectures=_given("architectures", config.measure.architectures)),
         eval=change(
             config.eval,

@@ -18,6 +18,7 @@ FIXED = {  # what cannot be set by its name -> why
 
 # What numbers have to be, by a setting's whole name or, for all others, by the last part of it.
 _LEAST = {
+    "adapt_epochs": 0,
     "architectures": 20,  # records, fewer than which the predictors refuse
     "base_feature_mix": 0,
     "base_final_expand": 0,
@@ -78,7 +79,8 @@ _LEAST = {
     "weight_decay": 0,
     "workers": 0,
 }
-_ABOVE_0 = ("epochs", "eval.budgets", "learning_rate", "measure_timeout_s", "timeout_s", "width_multiplier")
+_ABOVE_0 = ("adapt_learning_rate", "epochs", "eval.budgets", "learning_rate", "measure_timeout_s", "timeout_s")
+_ABOVE_0 += ("width_multiplier",)
 _BELOW_1 = ("dropout", "ema", "label_smoothing", "momentum")  # and not below 0
 _BETWEEN = ("held_out", "validation_fraction")  # 0 and 1
 _SHARES = ("aim", "full_share")  # from 0 to 1

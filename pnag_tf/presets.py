@@ -16,6 +16,7 @@ from pnag_tf.util import errors
 
 NAMES = ("tiny", "demo", "search", "paper")
 SHRINKING = ("progressive", "sandwich")
+ADAPT_EPOCHS = 2.0  # of a given supernet to images with other classes or of another size
 LEAST_OF_PAPER = 128  # pixels: once-for-all trains on images from there
 
 _KERNELS, _DEPTHS, _RATIOS = {"kernels": (3, 5, 7)}, {"depths": (2, 3, 4)}, {"ratios": (3, 4, 6)}
@@ -98,9 +99,11 @@ def _sandwich(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
     return (_in_sandwiches(config.space, epochs, learning_rate, subnets),)
 
 
-def _in_sandwiches(space: space_lib.SearchSpace, epochs: float, learning_rate: float, subnets: int) -> config_lib.Phase:
+def _in_sandwiches(
+    space: space_lib.SearchSpace, epochs: float, learning_rate: float, subnets: int, name: str = "sandwich"
+) -> config_lib.Phase:
     return config_lib.Phase(
-        "sandwich",
+        name,
         epochs,
         learning_rate,
         **_everything(space),
@@ -122,6 +125,25 @@ def _progressive(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
         config_lib.Phase("depth", 2, 0.02, **options | {"ratios": ()}, **later),
         config_lib.Phase("width", 6, 0.05, **options, **later),
     )
+
+
+def adapted(config: config_lib.Config) -> config_lib.Config:
+    """The settings for adapting a given supernet: its phases take the place of those of training from scratch.
+
+    In sandwiches where the preset trains so; else the full network first, which then teaches the others.
+    """
+    settings = config.supernet
+    epochs = settings.adapt_epochs or ADAPT_EPOCHS
+    if any(phase.sandwich for phase in settings.phases):
+        phases = (_in_sandwiches(config.space, epochs, settings.adapt_learning_rate, 3, "adapt"),)
+    else:
+        options = _everything(config.space) | {"subnets_per_step": 2, "full_share": 0.3}
+        phases = (
+            config_lib.Phase("adapt_full", epochs / 2, settings.adapt_learning_rate, teacher=False),
+            config_lib.Phase("adapt", epochs / 2, settings.adapt_learning_rate, **options),
+        )
+    settings = dataclasses.replace(settings, adapt_epochs=epochs, phases=phases)
+    return dataclasses.replace(config, supernet=settings)
 
 
 def _tiny() -> config_lib.Config:
@@ -194,7 +216,7 @@ def _demo() -> config_lib.Config:
 
 
 def _paper() -> config_lib.Config:
-    """100 classes of ImageNet at 224 pixels, width 1.2, 90 epochs (section E); learning rates are once-for-all's."""
+    """ImageNet at 224 pixels, width 1.2, 90 epochs (section E); learning rates are once-for-all's."""
     phases = (
         config_lib.Phase("full", 30, 0.1, teacher=False, warmup_epochs=1),
         config_lib.Phase("kernel", 20, 0.03, **_KERNELS),
@@ -206,8 +228,8 @@ def _paper() -> config_lib.Config:
     return config_lib.Config(
         "paper",
         space=space_lib.SearchSpace(),
-        backbone=backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=100),
-        data=config_lib.Data("imagenet2012", class_subset=100, augmentation="crop", batch_size=256),
+        backbone=backbone_lib.Backbone(width_multiplier=1.2, resolution=224, classes=1000),
+        data=config_lib.Data("imagenet2012", augmentation="crop", batch_size=256),
         supernet=config_lib.Supernet(phases=phases, ema=0.999),
         # 16,000 records on all 26,000 validation images each would cost five times the multiply-adds of the supernet;
         # see benchmarks/cost.py. Rounds measure another 2,000 networks where they count.

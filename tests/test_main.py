@@ -368,28 +368,38 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     )
 
 
-def test_a_given_supernet_is_used_and_must_know_the_images(supernet, tmp_path, capsys, monkeypatch):
+def test_a_given_supernet_is_used_where_it_knows_the_images(supernet, tmp_path, capsys):
     path = tmp_path / "given.keras"
     supernet.save(path)
-    for folder, classes in (("two", "ab"), ("ten", "abcdefghij")):
-        for name in classes:
-            for number in range(8):
-                _write_png(tmp_path / f"{folder}/{name}/{number}.png", 30 * number)
+    for label in range(10):
+        for number in range(8):
+            _write_png(tmp_path / f"ten/{label}/{number}.png", 8 * label + 100 * (number % 2) + number)
     flags = {"preset": "tiny", "dataset": "folder", "stage": "supernet", "supernet": str(path)}
-    flags["workdir"] = str(tmp_path / "run")
-    assert _run(**flags, data_dir=str(tmp_path / "two")) == 2
-    assert "tells 10 classes apart; the images have 2" in capsys.readouterr().err
-    assert _run(**flags, data_dir=str(tmp_path / "ten"), resolution=24) == 2
-    assert f"--resolution: expected 16, which {path} has, found 24" in capsys.readouterr().err
-    assert _run(resolution=None, set=["space.ratios=3,4"]) == 2
+    flags |= {"workdir": str(tmp_path / "run"), "data_dir": str(tmp_path / "ten")}
+    assert _run(**flags, set=["space.ratios=3,4"]) == 2
     assert f"--set space.ratios=...: expected (3, 4, 6), which {path} has, found (3, 4)" in capsys.readouterr().err
-    main.FLAGS.set = []
-    describe, described = ofa.describe, []
-    monkeypatch.setattr(ofa, "describe", lambda path: described.append(path) or describe(path))
-    assert _run(**flags, data_dir=str(tmp_path / "ten")) == 0
-    assert described == [str(path)]  # once, whatever is made of it
+    assert _run(set=[]) == 0
     assert not (tmp_path / "run/supernet").exists()
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units
+
+
+@pytest.mark.parametrize(
+    ("folder", "flags", "found"),
+    [("two", {}, (2, 16)), ("ten", {"adapt_epochs": 1}, (10, 16)), ("two", {"resolution": 24}, (2, 24))],
+)
+def test_a_given_supernet_is_adapted_to_other_images(supernet, tmp_path, folder, flags, found):
+    """To other classes, to another resolution, or where that is asked for."""
+    supernet.save(tmp_path / "given.keras")
+    for label in range({"two": 2, "ten": 10}[folder]):
+        for number in range(8):
+            _write_png(tmp_path / f"{folder}/{label}/{number}.png", 8 * label + 100 * (number % 2) + number)
+    flags |= {"preset": "tiny", "dataset": "folder", "stage": "supernet", "supernet": str(tmp_path / "given.keras")}
+    assert _run(**flags, workdir=str(tmp_path / "run"), data_dir=str(tmp_path / folder), shrinking="sandwich") == 0
+    (adapted,) = (tmp_path / "run/supernet").glob("*.keras")
+    space, backbone = ofa.describe(adapted)
+    assert space == supernet.space and (backbone.classes, backbone.resolution) == found
+    written = files.read_json(tmp_path / "run/config.json")["supernet"]
+    assert written["adapt_epochs"] == flags.get("adapt_epochs", presets.ADAPT_EPOCHS)
 
 
 @pytest.mark.parametrize(
@@ -428,16 +438,6 @@ def test_fine_tuning_without_architectures_or_epochs(image_folder, tmp_path, cap
     ):
         assert _run(**flags, finetune_epochs=epochs, workdir=str(tmp_path / "run")) == 2
         assert message in capsys.readouterr().err
-
-
-def test_weights_to_fine_tune_that_do_not_know_the_images(supernet, image_folder, tmp_path, capsys):
-    _save_with_classes(supernet, tmp_path / "given.keras", 3)
-    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder)}
-    flags |= {"stage": "finetune", "finetune_epochs": 1}
-    flags |= {"supernet": str(tmp_path / "given.keras"), "archs": "archs.csv", "workdir": str(tmp_path / "run")}
-    assert _run(**flags) == 2
-    assert "tells 3 classes apart; the images have 2" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 def _save_with_classes(like, path, classes):

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 
 from pnag_tf import config as config_lib
-from pnag_tf import data
+from pnag_tf import data, presets
 from pnag_tf.run import context, folder, stages
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
@@ -17,10 +17,7 @@ from pnag_tf.util import errors
 def with_supernet(config: config_lib.Config, supernet: ofa.Description) -> config_lib.Config:
     """The settings with space and backbone of a saved supernet."""
     space, backbone = supernet
-    images = config.data
-    if backbone.classes != images.class_subset:  # the preset's subset is not what this supernet tells apart
-        images = dataclasses.replace(images, class_subset=0)
-    return dataclasses.replace(config, data=images, space=space, backbone=backbone)
+    return dataclasses.replace(config, space=space, backbone=backbone)
 
 
 def check_supernet(config: config_lib.Config, path: str, supernet: ofa.Description) -> None:
@@ -28,7 +25,7 @@ def check_supernet(config: config_lib.Config, path: str, supernet: ofa.Descripti
     for part, there in zip(("space", "backbone"), supernet, strict=True):
         for name, value in dataclasses.asdict(there).items():
             found = getattr(getattr(config, part), name)
-            if found != value:
+            if found != value and name != "resolution":  # to which it can be adapted
                 raise errors.SettingError(f"{part}.{name}", f"expected {value}, which {path} has, found {found}")
 
 
@@ -48,26 +45,28 @@ def enter(
       force: start anew: what an earlier run left in the folder is removed.
 
     Raises:
-      UserError: there are no such images, a given supernet tells other classes apart, or the folder holds something
-        else.
+      UserError: there are no such images, or the folder holds something else.
     """
     if not records_file:
-        config = _with_classes(config, layout_lib.Layout(workdir), supernet_file, force)
+        config = _with_classes(config, layout_lib.Layout(workdir), force)
+    if supernet_file:
+        config = _adapted(config, supernet_file)
     run = context.make(config, workdir, records_file, supernet_file, distribution)
     stages.enter(run, force)
     return run
 
 
-def _with_classes(
-    config: config_lib.Config, layout: layout_lib.Layout, supernet_file: str, force: bool
-) -> config_lib.Config:
-    """The settings with the number of classes: of the run that is there, else of the images, which are looked at."""
+def _with_classes(config: config_lib.Config, layout: layout_lib.Layout, force: bool) -> config_lib.Config:
+    """The settings with the number of classes: of the run that is there, else of the images."""
     classes = None if force else folder.classes(layout)
     if classes is None:
         classes = len(data.class_names(config.data, config.seed))
-    if supernet_file and classes != config.backbone.classes:
-        told = config.backbone.classes
-        raise errors.UserError(
-            f"`supernet_file={supernet_file}`: tells {told} classes apart; the images have {classes}"
-        )
     return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=classes))
+
+
+def _adapted(config: config_lib.Config, supernet_file: str) -> config_lib.Config:
+    """The settings that adapt a given supernet, where that is asked for, or its classes or its resolution differ."""
+    _, there = ofa.describe(supernet_file)
+    if config.backbone == there and not config.supernet.adapt_epochs:
+        return config
+    return presets.adapted(config)

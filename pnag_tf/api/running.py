@@ -31,7 +31,8 @@ class Run:
       workdir: folder of the run; `runs/<preset>` by default.
       images: an image folder with a folder for each class; by default the images of the preset.
       records: a file of measured records to search on instead of images and a supernet.
-      supernet: a saved supernet to use instead of training one.
+      supernet: a saved supernet to use instead of training one; adapted where the images have other classes or
+        another resolution.
       budgets_ms: latency budgets; by default five, spread over what was measured.
       seed: of everything random.
       settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
@@ -129,13 +130,12 @@ class Run:
         return measure.read_records(self._context)
 
     def supernet(self) -> networks.TrainedSupernet:
-        """The supernet that was given, or the run's own, trained first where it is missing.
+        """The supernet that was given, or the run's own, trained or adapted first where it is missing.
 
         Raises:
           UserError: as `make`; a run on given records has none.
         """
-        if not self._supernet:
-            self.make("supernet")
+        self.make("supernet")
         return networks.TrainedSupernet(self._context.resources.supernet)
 
     @property

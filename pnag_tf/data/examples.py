@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import zlib
 
 import numpy as np
@@ -46,6 +47,8 @@ class Source:
       mean, std: of the pixels, in 0–1, one a colour channel.
       validation: a published part as well; None where there is none.
       skipped: (path, why) of files that are in no part.
+      digest: of the images with their classes and parts; see `digest`. Empty where they are in memory.
+      sizes: width and height of image files, in pixels, int [n, 2].
     """
 
     class_names: tuple[str, ...]
@@ -55,6 +58,8 @@ class Source:
     std: tuple[float, ...] = IMAGENET_STD
     validation: Examples | None = None
     skipped: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
+    sizes: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 2), int))
 
     def take_classes(self, chosen: np.ndarray) -> Source:
         """The source with the chosen classes alone, whose labels are counted from 0 in the order of `chosen`."""
@@ -70,6 +75,15 @@ class Source:
         return dataclasses.replace(
             self, class_names=names, train=part(self.train), test=part(self.test), validation=validation
         )
+
+
+def digest(*parts: Examples) -> str:
+    """SHA-256 of images in memory and their labels."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(np.ascontiguousarray(part.images).data)
+        found.update(np.ascontiguousarray(part.labels).data)
+    return found.hexdigest()
 
 
 def generator(seed: int, purpose: str) -> np.random.Generator:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import collections
+import hashlib
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -110,12 +111,16 @@ def load(
         return examples.Examples(np.array(paths), np.array(labels, np.int32))
 
     whole = part_of("train")
-    left_out = tuple(sorted(skipped.items()))
+    known = {
+        "skipped": tuple(sorted(skipped.items())),
+        "digest": _digest(listed, seen, skipped),
+        "sizes": np.array([(photo.width, photo.height) for photo in seen if photo.path not in skipped]),
+    }
     if "test" not in found:
         train, test = examples.stratified(whole.labels, TEST_FRACTION, examples.generator(seed, "test"))
-        return examples.Source(names, whole.take(train), whole.take(test), skipped=left_out)
+        return examples.Source(names, whole.take(train), whole.take(test), **known)
     validation = part_of("validation") if "validation" in found else None
-    return examples.Source(names, whole, part_of("test"), validation=validation, skipped=left_out)
+    return examples.Source(names, whole, part_of("test"), validation=validation, **known)
 
 
 def _subfolders(folder: pathlib.Path) -> tuple[str, ...]:
@@ -127,9 +132,17 @@ def _files(folder: pathlib.Path) -> list[str]:
     return sorted(str(path) for path in folder.rglob("[!.]*") if path.is_file())  # macOS leaves ._name beside images
 
 
-def _duplicates(
-    listed: Sequence[tuple[str, int, str]], seen: Sequence[photos.Photo]
-) -> Iterator[tuple[str, str]]:
+def _digest(listed: Sequence[tuple[str, int, str]], seen: Sequence[photos.Photo], skipped: Container[str]) -> str:
+    """SHA-256 of the parts, labels and keys of all files that are used: of their sizes and ends, wherever they lie."""
+    used = [
+        f"{part} {label} {photo.key}"
+        for (part, label, path), photo in zip(listed, seen, strict=True)
+        if path not in skipped
+    ]
+    return hashlib.sha256("\n".join(sorted(used)).encode()).hexdigest()
+
+
+def _duplicates(listed: Sequence[tuple[str, int, str]], seen: Sequence[photos.Photo]) -> Iterator[tuple[str, str]]:
     """(path, why) of files whose content is there more than once, less the one that stays."""
     for group in photos.same(seen):
         (_, label, first), *others = (listed[place] for place in group)

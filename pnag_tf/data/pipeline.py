@@ -31,6 +31,7 @@ class DatasetInfo:
       native_size: height of the images in pixels, 0 where it differs from image to image.
       mean, std: pixels are normalised to (pixel / 255 − mean) / std, by colour channel (one for grey).
       skipped: (path, why) of files that cannot be used.
+      digest: SHA-256 of the pixels and labels; of image files, of their parts, labels, sizes, and first and last bytes.
     """
 
     name: str
@@ -42,6 +43,7 @@ class DatasetInfo:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     skipped: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
 
     @property
     def classes(self) -> int:
@@ -155,8 +157,12 @@ def load(data: config.Data, resolution: int, seed: int, copies: pathlib.Path | N
         mean=source.mean,
         std=source.std,
         skipped=source.skipped,
+        digest=source.digest or examples.digest(source.train, source.test),
     )
-    return Splits(info, data, resolution, seed, train, validation, source.test)
+    sizes = source.sizes
+    if source.train.in_memory:
+        sizes = np.array([source.train.images.shape[2:0:-1]])
+    return Splits(info, data, resolution, seed, train, validation, source.test, sizes)
 
 
 class Splits:
@@ -167,6 +173,7 @@ class Splits:
 
     Attributes:
       info: see DatasetInfo.
+      sizes: width and height in pixels of all images, as they came: int [n, 2]; of equal ones, of one.
     """
 
     def __init__(
@@ -178,8 +185,9 @@ class Splits:
         train: examples.Examples,
         validation: examples.Examples,
         test: examples.Examples,
+        sizes: np.ndarray,
     ):
-        self.info = info
+        self.info, self.sizes = info, sizes
         self._data = data
         self._resolution = resolution
         self._seed = seed
@@ -205,6 +213,10 @@ class Splits:
         if part.in_memory or not held or self._data.augmentation == "crop":
             return part
         return folder.decoded(part, self._resolution)
+
+    def counts(self) -> dict[str, np.ndarray]:
+        """How many images of each class 'train', 'validation' and 'test' have: int [classes] each."""
+        return {name: np.bincount(part.labels, minlength=self.info.classes) for name, part in self._given.items()}
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Full batches in an epoch, at least one (a batch is then as large as the training set)."""

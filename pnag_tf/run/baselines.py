@@ -16,6 +16,7 @@ import keras
 from absl import logging
 
 from pnag_tf import config as config_lib
+from pnag_tf.run import answers as answers_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, dominance, evaluate, reference, timing
 from pnag_tf.supernet import finetune, pace
@@ -112,21 +113,22 @@ def _made(context: context_lib.Context, name: str, seconds: float) -> dict:
     path = _file(context, {"method": "", "network": name})
     plan = _plan(context, folder, seconds)
     result = folder / "result.json"
-    if result.exists() and path.exists():
+    if result.exists() and path.exists() and _answers(context, name).exists():
         return files.read_json(result)
     with context.timed(what):
         network, history = _train(context, name, folder, plan)
     took_s = context.seconds().get(what, 0.0) - plan["before_s"]
     files.write_bytes(path, context.resources.device.export(network))
-    top1, top5 = finetune.accuracy(network, context.resources.splits.test(config.measure.batch_size))
+    answers = deploy.tested(config, network, context.resources.splits)
+    answers_lib.write(_answers(context, name), answers)
     facts = {
         "network": name,
         "weights": plan["weights"] if shelf.entry(name).pretrained else "none",
         "minutes": _minutes(took_s),
         "epochs": history[-1]["epoch"],
         "validation_top1": f"{max(row['val_accuracy'] for row in history):.4f}",
-        "test_top1": f"{top1:.4f}",
-        "test_top5": f"{top5:.4f}",
+        "test_top1": f"{answers.top1:.4f}",
+        "test_top5": f"{answers.top5:.4f}",
         "params": counting.params(network),
         "madds": counting.madds(network),
     }
@@ -198,10 +200,15 @@ def _timed(context: context_lib.Context, rows: list[dict]) -> list[dict]:
     for row, path, latency in zip(rows, paths, latencies, strict=True):
         if not row["method"]:
             target, known = context.layout.baseline(row["network"], context.config.device), _known(row)
-            deploy.write(
-                target, known, path.read_bytes(), latency.device, context.config, open_.splits, open_.device.suffix
-            )
+            made = (path.read_bytes(), answers_lib.read(_answers(context, row["network"])), latency.device)
+            deploy.write(target, known, *made, context.config, open_.splits, open_.device.suffix)
     return rows
+
+
+def _answers(context: context_lib.Context, name: str) -> pathlib.Path:
+    """What an off-the-shelf network answers on the test images, beside its file."""
+    target = context.layout.baseline(name, context.config.device)
+    return target.with_name(target.name + deploy.ANSWERS)
 
 
 def _known(row: dict) -> dict:

@@ -17,8 +17,8 @@ from pnag_tf.latency import device as device_lib
 from pnag_tf.latency import gpu, host, jobs
 from pnag_tf.latency.android import measure as android
 from pnag_tf.latency.android import settings as android_settings
+from pnag_tf.run import folder, timing
 from pnag_tf.run import layout as layout_lib
-from pnag_tf.run import timing
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import ofa, shrinking, subnet
@@ -41,6 +41,7 @@ class Resources:
         if splits.info.classes != backbone.classes:
             raise errors.UserError(f"expected images of {backbone.classes} classes, found {splits.info.classes}")
         self._list_skipped(splits.info.skipped)
+        folder.note_images(self._layout, splits.info.digest)
         return splits
 
     def _list_skipped(self, skipped: Sequence[tuple[str, str]]) -> None:
@@ -66,7 +67,7 @@ class Resources:
     @property
     def supernet_path(self) -> pathlib.Path:
         """The file of the supernet, trained here or given."""
-        if self._supernet_file:
+        if self._supernet_file and not self._config.supernet.adapt_epochs:
             return pathlib.Path(self._supernet_file)
         return shrinking.finished(self._config, self._layout.supernet)[-1]
 
@@ -94,7 +95,7 @@ class Context:
       config: the settings.
       layout: its paths.
       records_file: measured records that stand for a supernet; empty for none.
-      supernet_file: a saved supernet that is used instead of training one; empty for none.
+      supernet_file: a saved supernet that is used, or adapted, instead of training one; empty for none.
       distribution: what supernet and fine-tuning are trained on.
       resources: images, device and supernet.
     """
@@ -109,6 +110,11 @@ class Context:
     @property
     def has_supernet(self) -> bool:
         return not self.records_file
+
+    @property
+    def trains_supernet(self) -> bool:
+        """Whether a supernet is trained or adapted here."""
+        return self.has_supernet and not (self.supernet_file and not self.config.supernet.adapt_epochs)
 
     def with_method(self, method: str) -> Context:
         """The same run under another method, with what is open."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from pnag_tf import config as config_lib
 from pnag_tf import data
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import export
+from pnag_tf.run import answers as answers_lib
 from pnag_tf.run import finalists as finalists_lib
-from pnag_tf.run import quantization, reference
+from pnag_tf.run import provenance, quantization, reference
 from pnag_tf.space import cost
-from pnag_tf.supernet import finetune, subnet
-from pnag_tf.util import files
+from pnag_tf.supernet import subnet
+from pnag_tf.util import files, pages
+
+ANSWERS = ".answers.npz"
+RARE = 20  # test images of a class, fewer than which say little
 
 
 def variants(
@@ -59,22 +64,25 @@ def _representative(subnets: subnet.Subnets) -> np.ndarray:
     return np.concatenate(found)[: quantization.CALIBRATION_IMAGES]
 
 
+def tested(config: config_lib.Config, network: keras.Model, splits: data.Splits) -> answers_lib.Answers:
+    """What a chosen network answers on the test images; with `variants` the one place that reads them."""
+    return answers_lib.of(network, splits.test(config.measure.batch_size), splits.info.mean, splits.info.std)
+
+
 def facts(
     config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: finalists_lib.Finalist
 ) -> dict:
-    """What is known of a chosen network, as columns; with `variants` the one place that reads the test images."""
+    """What is known of a chosen network, as columns."""
     arch = config.space.decode(finalist.choices)[0]
     if finalist.test is None:
-        finalist.test = finetune.accuracy(
-            finalists_lib.model(subnets, finalist), splits.test(config.measure.batch_size)
-        )
+        finalist.test = tested(config, finalists_lib.model(subnets, finalist), splits)
     before = {} if finalist.network is None else {"validation_top1_before": f"{finalist.top1_before:.4f}"}
     return {
         "expected_top1": f"{finalist.expected_top1:.4f}",
         **before,
         "validation_top1": f"{finalist.top1:.4f}",
-        "test_top1": f"{finalist.test[0]:.4f}",
-        "test_top5": f"{finalist.test[1]:.4f}",
+        "test_top1": f"{finalist.test.top1:.4f}",
+        "test_top5": f"{finalist.test.top5:.4f}",
         **finalist.latency.columns(),
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),
@@ -85,21 +93,28 @@ def write(
     path: pathlib.Path,
     row: dict,
     exported: bytes,
+    answers: answers_lib.Answers,
     measured_on: str,
     config: config_lib.Config,
     splits: data.Splits,
     suffix: str,
     kinds: Sequence[quantization.Variant] = (),
 ) -> list[dict]:
-    """Writes the network's file, and `<path>.json` with all that an application needs to use it.
+    """Writes a network, all that an application needs to use it, and what people want to know of it.
 
-    Kinds of .tflite other than float32 are written to `<path>_<kind>.tflite`; those that an earlier network left there
-    go.
+    | file | what |
+    |---|---|
+    | `<path><suffix>` | the network |
+    | `<path>.json` | classes, resolution, normalisation, figures |
+    | `<path>.md` | the model card |
+    | `<path>.answers.npz` | what it answers on the test images |
+    | `<path>_<kind>.tflite` | other kinds; those that an earlier network left there go |
 
     Args:
       path: without a suffix.
       row: what is known of the network, as columns.
       exported: the content of its file, whose name gets `suffix`.
+      answers: on the test images.
       measured_on: the device.
       kinds: see `variants`.
 
@@ -127,5 +142,32 @@ def write(
         "std": info.std,
         "variants": facts_of,
     }
+    answers_lib.write(path.with_name(path.name + ANSWERS), answers)
+    files.write_text(path.with_name(path.name + ".md"), _card(description, answers, config, splits, path.name))
     files.write_json(path.with_name(path.name + ".json"), description)
     return facts_of
+
+
+def _card(
+    description: dict, answers: answers_lib.Answers, config: config_lib.Config, splits: data.Splits, stem: str
+) -> str:
+    """The model card, in Markdown."""
+    by_class = answers.by_class(splits.info.class_names)
+    return (
+        pages.environment()
+        .get_template("card.md.j2")
+        .render(
+            row=description,
+            stem=stem,
+            device=description["device"],
+            resolution=config.backbone.resolution,
+            class_names=splits.info.class_names,
+            data=splits.info,
+            data_dir=config.data.data_dir,
+            balanced_top1=answers.balanced_top1,
+            by_class=by_class,
+            rare=[each["class"] for each in by_class if each["images"] < RARE],
+            origin=provenance.of_call(),
+            seed=config.seed,
+        )
+    )

@@ -152,6 +152,7 @@ def _written(
             path,
             facts,
             finalist.exported,
+            finalist.test,
             finalist.latency.device,
             config,
             open_.splits,

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from pnag_tf import config as config_lib
 from pnag_tf import data
 from pnag_tf.latency import device as devices
-from pnag_tf.run import reference
+from pnag_tf.run import answers, reference
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.search import noise
 from pnag_tf.supernet import finetune, shrinking, subnet
@@ -34,7 +34,7 @@ class Finalist:
       top1: on validation, of what is deployed.
       exported: the content of its file, as the device runs it.
       latency: as measured, with how slow the reference was in the same call.
-      test: top-1 and top-5 on the test images.
+      test: what it answers on the test images.
       expected_top1: `top1_before`, drawn to the prediction as far as it is noisy; see `expect`.
     """
 
@@ -46,7 +46,7 @@ class Finalist:
     top1: float | None = None
     exported: bytes | None = None
     latency: devices.MeasuredLatency | None = None
-    test: tuple[float, float] | None = None
+    test: answers.Answers | None = None
     expected_top1: float | None = None
 
     @property

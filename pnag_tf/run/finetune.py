@@ -5,8 +5,8 @@ The networks of the run itself are trained in `eval`.
 
 from __future__ import annotations
 
+from pnag_tf.run import answers, deploy, evaluate, measure, reference, train
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, evaluate, measure, reference, train
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
@@ -38,16 +38,14 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
     exported = {arch: open_.device.export(network) for arch, (network, _) in trained.items()}
     latencies = reference.latencies_at(list(exported.values()), open_.device, evaluate.reference_of(context))
     latency_of = dict(zip(exported, latencies, strict=True))
-    tested = {
-        arch: finetune_lib.accuracy(network, open_.splits.test(config.measure.batch_size))
-        for arch, (network, _) in trained.items()
-    }
+    tested = {arch: deploy.tested(config, network, open_.splits) for arch, (network, _) in trained.items()}
     name, rows = f"{config.method}{layout_lib.FINETUNED}", []
     for row in rows_given:
         arch, latency = row["arch"], latency_of[row["arch"]]
         rows.append(_facts(context, name, row, finetune_lib.before_and_best(trained[arch][1]), tested[arch], latency))
         target = context.layout.network(name, config.device, row["budget_ms"])
-        deploy.write(target, rows[-1], exported[arch], latency.device, config, open_.splits, open_.device.suffix)
+        made = (exported[arch], tested[arch], latency.device)
+        deploy.write(target, rows[-1], *made, config, open_.splits, open_.device.suffix)
     files.write_csv(context.layout.table(name), rows, rows[0])
     return [(f"{name}: the given architectures, trained alone", rows)]
 
@@ -79,7 +77,7 @@ def _given(context: context_lib.Context) -> list[dict[str, str]]:
 
 
 def _facts(
-    context, name: str, row: dict[str, str], judged: tuple[float, float], tested: tuple[float, float], latency
+    context, name: str, row: dict[str, str], judged: tuple[float, float], tested: answers.Answers, latency
 ) -> dict:
     """What is known of a trained network, as columns."""
     backbone, arch = context.config.backbone, space_lib.Architecture.parse(row["arch"])
@@ -89,8 +87,8 @@ def _facts(
         "arch": row["arch"],
         "validation_top1_before": f"{judged[0]:.4f}",
         "validation_top1": f"{judged[1]:.4f}",
-        "test_top1": f"{tested[0]:.4f}",
-        "test_top5": f"{tested[1]:.4f}",
+        "test_top1": f"{tested.top1:.4f}",
+        "test_top5": f"{tested.top5:.4f}",
         **latency.columns(),
         "params": cost.params(backbone, arch),
         "madds": cost.madds(backbone, arch),

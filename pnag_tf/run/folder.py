@@ -10,12 +10,15 @@ import shutil
 import pnag_tf
 from pnag_tf import config as config_lib
 from pnag_tf.run import layout as layout_lib
+from pnag_tf.run import provenance
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import errors, files, frozen
 
 # Settings that may change from call to call.
 FREE = ("baselines", "eval", "finetune", "memory", "method", "mixed_precision", "phone", "ray", "tune")
 SOURCES = ("records_file", "supernet_file")  # given files, beside the settings
+PROVENANCE = "provenance"  # the call that made the folder, and ...
+IMAGES = "images_sha256"  # ... which images it has
 MADE_BY = "made_by"  # what tells a run's folder from anybody else's; ...
 # ... a version that did not write it yet wrote all of these.
 _UNMARKED = ("preset", "space", "backbone", "data", "supernet", "measure", "latency", "predictors", "evaluator")
@@ -52,13 +55,13 @@ def enter(
     made = {each.name for each in _entries(layout.root) if not files.is_temporary(each)}
     if made and not path.exists():
         raise errors.UserError(f"{layout.root}: expected an empty folder or a run, found other files")
-    made_by = f"pnag_tf {pnag_tf.__version__}"
+    origin = {MADE_BY: f"pnag_tf {pnag_tf.__version__}", PROVENANCE: provenance.of_call()}
     if distribution.shared(path).exists():
         there = read_settings(layout)
-        made_by = there.pop(MADE_BY, made_by)
+        origin |= {name: there.pop(name) for name in (MADE_BY, PROVENANCE) if name in there}
         found = _completed(there)
-        if made <= {path.name}:
-            found = settings  # nothing is made yet
+        if made <= _before_anything(layout):
+            found = settings
         if not made & {each.name for each in (layout.evaluator, layout.generator, layout.ablation)}:
             # Nothing there depends on these yet: they may now be what `tune` found.
             found |= {part: settings[part] for part in ("evaluator", "generator")}
@@ -66,7 +69,30 @@ def enter(
             difference = next(frozen.differences(settings, found))
             raise OtherSettings(f"{layout.root} was made with other settings: {difference}")
     if distribution.first:
-        files.write_json(path, {MADE_BY: made_by} | settings)
+        files.write_json(path, origin | settings)
+
+
+def note_images(layout: layout_lib.Layout, digest: str) -> None:
+    """Writes into `config.json` which images the run has; nothing where there is no such file.
+
+    Raises:
+      OtherSettings: something was made of other images.
+    """
+    if not layout.config.exists():
+        return
+    settings = read_settings(layout)
+    origin = settings.get(PROVENANCE, {})
+    known = origin.get(IMAGES)
+    if known == digest:
+        return
+    if known and not {each.name for each in _entries(layout.root)} <= _before_anything(layout):
+        raise OtherSettings(f"{layout.root} was made of other images: expected SHA-256 {known}, found {digest}")
+    files.write_json(layout.config, settings | {PROVENANCE: origin | {IMAGES: digest}})
+
+
+def _before_anything(layout: layout_lib.Layout) -> set[str]:
+    """What lies in a run's folder before anything is made of the images."""
+    return {each.name for each in (layout.config, layout.images, layout.skipped, layout.seconds)}
 
 
 class OtherSettings(errors.UserError):
@@ -75,7 +101,7 @@ class OtherSettings(errors.UserError):
 
 def classes(layout: layout_lib.Layout) -> int | None:
     """How many classes the images of the run in a folder have; None where nothing is made yet."""
-    made = {each.name for each in _entries(layout.root)} - {layout.config.name}
+    made = {each.name for each in _entries(layout.root)} - _before_anything(layout)
     return read_settings(layout)["backbone"].get("classes") if made and layout.config.exists() else None
 
 

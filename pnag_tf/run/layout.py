@@ -183,5 +183,9 @@ class Layout:
         return self.root / "figures"
 
     @property
+    def data_page(self) -> pathlib.Path:
+        return self.root / "report" / "data.html"
+
+    @property
     def report(self) -> pathlib.Path:
         return self.root / "report" / "index.html"

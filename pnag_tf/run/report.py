@@ -15,7 +15,8 @@ import pnag_tf
 from pnag_tf import figures
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import table as latency_table
-from pnag_tf.run import dominance, folder, pictures, signal, timing
+from pnag_tf.run import answers as answers_lib
+from pnag_tf.run import deploy, dominance, folder, mistakes, pictures, signal, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
@@ -55,11 +56,13 @@ class Proposed:
       facts: the columns of its row in eval/<method>.csv, and the device that it was measured on, if it was.
       drawing: the architecture as the data URI of an SVG.
       downloads: (name, path relative to the page, size in bytes) of each of its files.
+      judged: what it answers on test images; empty where that is not known. See `mistakes.judged`.
     """
 
     facts: Mapping[str, str]
     drawing: str
     downloads: Sequence[tuple[str, str, int]]
+    judged: Mapping[str, object]
 
     @property
     def held_ms(self) -> str:
@@ -87,6 +90,7 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
     template = pages.environment(autoescape=True).get_template("report.html.j2")
     page = template.render(
         name=layout.root.resolve().name,
+        data_page=layout.data_page.name if layout.data_page.exists() else "",
         version=pnag_tf.__version__,
         date=datetime.date.today().isoformat(),
         facts=_facts(layout, settings),
@@ -117,7 +121,7 @@ def _network(layout: layout_lib.Layout, settings: dict, row: Mapping[str, str]) 
     drawing = _data_uri(
         figures.svg(figures.architecture(arch, backbone=frozen.restore(backbone_lib.Backbone, settings["backbone"])))
     )
-    downloads, facts = [], dict.fromkeys(SHOWN, "") | dict(row)
+    downloads, judged, facts = [], {}, dict.fromkeys(SHOWN, "") | dict(row)
     path = layout.network(row["method"], settings["device"], row["budget_ms"])
     described = path.with_name(f"{path.name}.json")
     deployed = files.read_json(described) if described.exists() else {}
@@ -125,7 +129,12 @@ def _network(layout: layout_lib.Layout, settings: dict, row: Mapping[str, str]) 
         facts["device"] = deployed["device"]
         for name in dict.fromkeys([deployed["file"], *(kind["file"] for kind in deployed["variants"])]):
             downloads.append((name, f"../deploy/{name}", (path.parent / name).stat().st_size))
-    return Proposed(facts, drawing, downloads)
+        card, answers = (path.with_name(path.name + suffix) for suffix in (".md", deploy.ANSWERS))
+        if card.exists():
+            downloads.append((card.name, f"../deploy/{card.name}", card.stat().st_size))
+        if answers.exists():
+            judged = mistakes.judged(answers_lib.read(answers), deployed["class_names"])
+    return Proposed(facts, drawing, downloads, judged)
 
 
 def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from pnag_tf.run import baselines, dominance, evaluate, finetune, folder, learn, measure, study, train
+from pnag_tf.run import baselines, dominance, evaluate, finetune, folder, images, learn, measure, study, train
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
@@ -61,8 +61,16 @@ def _last_phase(at: layout_lib.Layout, settings: dict) -> Paths:
 
 ROAD = (
     Stage(
-        "supernet",
+        "data",
         (),
+        "report/data.html",
+        "what the images are: counts, sizes, what is left out, samples after augmentation",
+        images.page,
+        made=lambda at, _: [at.data_page],
+    ),
+    Stage(
+        "supernet",
+        ("data",),
         "supernet/",
         "a network with elastic depth, width and kernel, trained with its largest subnet as teacher",
         train.supernet,
@@ -83,7 +91,7 @@ ROAD = (
     ),
     Stage(
         "records",
-        ("supernet", "latency_table"),
+        ("data", "supernet", "latency_table"),
         "records.csv",
         "random architectures: validation top-1 with recalibrated batch norm and its standard error, latency by the "
         "table or measured",
@@ -220,8 +228,8 @@ def lacking(settings: dict) -> set[str]:
     """The stages that a run with these settings does not have: what they make is given, or not used."""
     stages = set()
     if settings.get("records_file"):
-        stages |= {"supernet", "latency_table"}
-    if settings.get("supernet_file"):
+        stages |= {"data", "supernet", "latency_table"}
+    if settings.get("supernet_file") and not settings["supernet"].get("adapt_epochs"):
         stages.add("supernet")
     if settings["latency"]["source"] != "table":
         stages.add("latency_table")
@@ -235,7 +243,7 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
       UserError: something that the user can mend.
     """
     stage, settings = STAGES[name], _settings(context)
-    if not context.has_supernet and name in ("supernet", "latency_table", "finetune", "baselines"):
+    if not context.has_supernet and name in ("data", "supernet", "latency_table", "finetune", "baselines"):
         raise errors.UserError(f"stage {name}: with given records there is no network")
     stage.check(context)
     if context.has_supernet and stage.device:
@@ -247,7 +255,7 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
         peer = context.with_method(method)
         if evaluate.found_by(peer) is None:
             make(peer, "eval")
-    given = name == "supernet" and context.supernet_file
+    given = name == "supernet" and not context.trains_supernet
     if given or (stage.once and name != "rounds" and _any(stage.made(context.layout, settings))):
         return []
     with context.timed(f"eval/{context.config.method}/rest" if name == "eval" else name):

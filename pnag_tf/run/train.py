@@ -14,7 +14,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import side_by_side
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
-from pnag_tf.supernet import finetune, shrinking
+from pnag_tf.supernet import finetune, model, ofa, shrinking, transfer
 from pnag_tf.util import files
 
 Trained = tuple[keras.Model, list[dict]]
@@ -22,14 +22,20 @@ Trained = tuple[keras.Model, list[dict]]
 
 
 def supernet(context: context_lib.Context) -> None:
-    """Trains the supernet; goes on where a killed call was."""
+    """Trains the supernet, or adapts the given one; goes on where a killed call was."""
+    config, path = context.config, context.supernet_file
+
+    def begin() -> model.Supernet:
+        return transfer.adapted(ofa.load(path), config.backbone, config.supernet.dropout, config.seed)
+
     with context.timed("supernet"):
         shrinking.train(
-            context.config,
+            config,
             context.resources.splits,
             context.layout.supernet,
             log=context.log("supernet"),
             distribution=context.distribution,
+            start=begin if path else None,
         )
 
 

@@ -7,6 +7,7 @@ where it was.
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import time
 from collections.abc import Callable
@@ -192,11 +193,15 @@ def train(
     progress: bool = True,
     log: scalars.Log = scalars.nowhere,
     distribution: distribution_lib.Distribution | None = None,
+    start: Callable[[], supernet_lib.Supernet] | None = None,
 ) -> supernet_lib.Supernet:
     """Trains the supernet through all phases; goes on from whatever an earlier call left in `folder`.
 
     Writes `<phase number>_<name>.keras` after each phase, `history.csv`, and `phases.csv` with the validation top-1
     of the largest and the smallest network after each phase.
+
+    Args:
+      start: makes the supernet that the first phase begins with; by default an untrained one.
 
     Returns:
       The trained supernet.
@@ -213,7 +218,8 @@ def train(
             continue
         if net is None:
             with distribution.scope():
-                net = keras.models.load_model(done[number - 1]) if number else fresh(config)
+                begin = start or functools.partial(fresh, config)
+                net = keras.models.load_model(done[number - 1]) if number else begin()
         if phase.teacher and teacher is None and first_taught:
             with distribution.scope():
                 teacher = _largest(keras.models.load_model(distribution.shared(done[first_taught - 1])))
@@ -254,7 +260,8 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     per_epoch = splits.steps_per_epoch(batch) * stretch(config.supernet, splits.steps_per_epoch(batch))
     chunks = max(1, round(phase.epochs * per_epoch / CHUNK_STEPS))
     steps = chunks * CHUNK_STEPS
-    if phase.ratios and not any(earlier.ratios for earlier in config.supernet.phases[:number]):
+    elastic = config.supernet.adapt_epochs or any(earlier.ratios for earlier in config.supernet.phases[:number])
+    if phase.ratios and not elastic:  # later the first channels are the best already
         net.sort_channels()
     with distribution.scope():
         trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher, config.mixed_precision)

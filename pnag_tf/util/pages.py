@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
+
 import jinja2
+import numpy as np
+from PIL import Image
+
+PHOTO = 64  # pixels a side, from which a picture is stored as JPEG
 
 
 def environment(autoescape: bool = False) -> jinja2.Environment:
@@ -14,3 +21,10 @@ def environment(autoescape: bool = False) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def picture(pixels: np.ndarray) -> str:
+    """The data URI of an image uint8 [h, w, 3]: of a small one every pixel, of a larger one much like it."""
+    stream, kind = io.BytesIO(), "png" if max(pixels.shape[:2]) < PHOTO else "jpeg"
+    Image.fromarray(pixels).save(stream, kind, **({} if kind == "png" else {"quality": 85}))
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -71,7 +71,8 @@ def test_other_formats_are_copied(tmp_path, kind):
 
 
 @pytest.mark.parametrize(
-    ("mode", "suffix"), [("CMYK", ".jpg"), ("I;16", ".png"), ("I;16", ".tif"), ("LA", ".png"), ("P", ".png"), ("1", ".png")]
+    ("mode", "suffix"),
+    [("CMYK", ".jpg"), ("I;16", ".png"), ("I;16", ".tif"), ("LA", ".png"), ("P", ".png"), ("1", ".png")],
 )
 def test_every_mode_becomes_eight_bits_of_rgb(tmp_path, mode, suffix):
     stored = picture()
@@ -130,7 +131,8 @@ def test_large_photos_are_copied_small_once(tmp_path, size, monkeypatch):
     (photo,) = look(tmp_path, path, resolution=112)
     assert (photo.width, photo.height) == size and photo.copy.endswith(".jpg")
     pixels = shown(tmp_path, photo)
-    assert min(pixels.shape[:2]) == 128 and pixels.shape[1] / pixels.shape[0] == pytest.approx(size[0] / size[1], abs=0.02)
+    assert min(pixels.shape[:2]) == 128
+    assert pixels.shape[1] / pixels.shape[0] == pytest.approx(size[0] / size[1], abs=0.02)
     np.testing.assert_allclose(pixels, np.asarray(picture(*pixels.shape[1::-1]), int), atol=6)
 
     monkeypatch.setattr(photos, "_opened", None)  # nothing is opened again
@@ -266,9 +268,7 @@ def test_training_on_copies(tmp_path):
             saved(tmp_path / "phone" / str(label) / f"{number}.jpg", image, exif=exif, quality=95)
             upright = image.transpose(Image.Transpose.ROTATE_270).resize((73, 110), Image.Resampling.BICUBIC)
             saved(tmp_path / "byhand" / str(label) / f"{number}.png", upright)
-    phone, by_hand = (
-        data.load(settings(tmp_path / name), 64, 0, tmp_path / "copies") for name in ("phone", "byhand")
-    )
+    phone, by_hand = (data.load(settings(tmp_path / name), 64, 0, tmp_path / "copies") for name in ("phone", "byhand"))
     for (images, labels), (expected, same) in zip(phone.train(4, steps=2), by_hand.train(4, steps=2), strict=True):
         np.testing.assert_array_equal(labels, same)
         np.testing.assert_allclose(images, expected, atol=0.1)
