@@ -20,6 +20,7 @@ class Data:
     batch_size: int = 64  # in training
     validation_fraction: float = 0.2  # of the training images (section E)
     least_validation: int = 0  # where that is fewer images: as many as these, up to a fifth of the training images
+    class_weights: Literal["none", "balanced"] = "none"  # of the loss; 'balanced' counts each class the same
     train_limit: int = 0  # use only this many training images; 0 = all
     in_memory_gib: float = 1.0  # image files that take no more as pixels are decoded once; not with 'crop'
     strict: bool = False  # an image file that cannot be used ends the run instead of being left out
@@ -69,6 +70,8 @@ class Measure:
 
     architectures: int = 16000  # M
     draw: Literal["uniform", "madds"] = "uniform"  # each option as often (section E), or evenly over log(multiply-adds)
+    # what validation judges by: the share of images that are right, or the mean of the classes' shares
+    objective: Literal["top1", "balanced_top1"] = "top1"
     calibration_images: int = 2000  # batch norm recalibration
     batch_size: int = 250  # of everything that measures accuracy
     validation_images: int = 0  # for each record; 0 = the whole validation set

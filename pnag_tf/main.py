@@ -38,6 +38,8 @@ flags.DEFINE_string("preset", "demo", f"one of {', '.join(presets.NAMES)}")
 flags.DEFINE_string("dataset", "", "fashion_mnist, folder, or a TFDS name; the preset's where empty")
 flags.DEFINE_string("data_dir", "", "the image folder, or TFDS's data directory")
 flags.DEFINE_integer("classes", 0, "... as many of its classes, a seeded choice; all where 0", 0)
+flags.DEFINE_enum("class_weights", None, ("none", "balanced"), "of the loss; balanced counts each class the same")
+flags.DEFINE_enum("objective", None, ("top1", "balanced_top1"), "what validation judges by; balanced: mean of classes")
 flags.DEFINE_bool("strict", False, "... end at an image file that cannot be used, instead of leaving it out")
 flags.DEFINE_string("device", "cpu", f"whose latency counts: {', '.join(DEVICES)} (a phone, over adb)")
 flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
@@ -98,6 +100,7 @@ SETTINGS = {  # as errors name them -> the flag
     "baselines.time": "baseline_time",
     "baselines.weights": "weights",
     "data.class_subset": "classes",
+    "data.class_weights": "class_weights",
     "data.data_dir": "data_dir",
     "data.dataset": "dataset",
     "data.strict": "strict",
@@ -113,6 +116,7 @@ SETTINGS = {  # as errors name them -> the flag
     "latency.source": "latency",
     "latency.threads": "threads",
     "measure.architectures": "architectures",
+    "measure.objective": "objective",
     "memory.images_gib": "images_gib",
     "method": "method",
     "mixed_precision": "mixed_precision",
@@ -220,6 +224,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             data_dir=FLAGS.data_dir or config.data.data_dir,
             class_subset=FLAGS.classes or config.data.class_subset,
             strict=FLAGS.strict or config.data.strict,
+            class_weights=_given("class_weights", config.data.class_weights),
         ),
         latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
         phone=change(
@@ -235,7 +240,11 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             width_multiplier=_given("width", config.backbone.width_multiplier),
         ),
         supernet=change(config.supernet, adapt_epochs=_given("adapt_epochs", config.supernet.adapt_epochs)),
-        measure=change(config.measure, architectures=_given("architectures", config.measure.architectures)),
+        measure=change(
+            config.measure,
+            architectures=_given("architectures", config.measure.architectures),
+            objective=_given("objective", config.measure.objective),
+        ),
         eval=change(
             config.eval,
             budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one

@@ -30,9 +30,11 @@ OTHERS = {"config", "es", "graph", "help", "install", "logdir", "no-deps", "num_
 VALUES = {  # flag -> what it takes
     "baseline_time": ("each", "shared"),
     "baselines": tuple(shelf.NETWORKS),
+    "class_weights": ("none", "balanced"),
     "device": main.DEVICES,
     "latency": ("table", "measured"),
     "method": evaluate.METHODS,
+    "objective": ("top1", "balanced_top1"),
     "preset": presets.NAMES,
     "quantize": export.QUANTIZATIONS,
     "shrinking": presets.SHRINKING,

@@ -136,6 +136,12 @@ def _validation_share(data: config.Data, count: int) -> float:
     return max(data.validation_fraction, min(MOST_VALIDATION, data.least_validation / max(1, count)))
 
 
+def _balancing(counts: np.ndarray) -> np.ndarray:
+    """Weights of classes with `counts` images by which all count the same; 0 where there is none."""
+    there = counts > 0
+    return np.where(there, counts.sum() / (there.sum() * np.maximum(counts, 1)), 0.0)
+
+
 def load(data: config.Data, resolution: int, seed: int, copies: pathlib.Path | None = None) -> Splits:
     """The parts of a dataset at `resolution` pixels; `seed` settles the parts, the order and the augmentation.
 
@@ -217,6 +223,22 @@ class Splits:
     def counts(self) -> dict[str, np.ndarray]:
         """How many images of each class 'train', 'validation' and 'test' have: int [classes] each."""
         return {name: np.bincount(part.labels, minlength=self.info.classes) for name, part in self._given.items()}
+
+    @property
+    def class_weights(self) -> np.ndarray:
+        """How much a training image of each class counts, float32 [classes]; the mean over the images is 1."""
+        counts = self.counts()["train"]
+        if self._data.class_weights == "none":
+            return np.ones(len(counts), np.float32)
+        return _balancing(counts).astype(np.float32)
+
+    def validation_weights(self, images: int = 0) -> np.ndarray:
+        """How much each of the images of `validation(images)` counts, in their order, so that each class does the same.
+
+        Float64 [n], their mean is 1: the weighted mean of right answers is the mean of the classes' top-1.
+        """
+        labels = self._some(self._given["validation"], images, "judge").labels
+        return _balancing(np.bincount(labels, minlength=self.info.classes))[labels]
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Full batches in an epoch, at least one (a batch is then as large as the training set)."""

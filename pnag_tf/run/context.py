@@ -8,6 +8,7 @@ import functools
 import pathlib
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -80,6 +81,12 @@ class Resources:
     def subnets(self) -> subnet.Subnets:
         """The supernet with its calibration images."""
         return subnet.Subnets(self.supernet, shrinking.calibration_batches(self._config, self.splits))
+
+    def image_weights(self, images: int) -> np.ndarray | None:
+        """How much each of `images` validation images counts, float64 [n] with mean 1; None where all do the same."""
+        if self._config.measure.objective == "top1":
+            return None
+        return self.splits.validation_weights(images)
 
     @functools.cached_property
     def validation(self) -> Iterable[tuple[tf.Tensor, tf.Tensor]]:

@@ -69,6 +69,13 @@ def tested(config: config_lib.Config, network: keras.Model, splits: data.Splits)
     return answers_lib.of(network, splits.test(config.measure.batch_size), splits.info.mean, splits.info.std)
 
 
+def objective(config: config_lib.Config, answers: answers_lib.Answers) -> dict[str, str]:
+    """The column of what validation judges by, where that is not top-1."""
+    if config.measure.objective == "top1":
+        return {}
+    return {"test_balanced_top1": f"{answers.balanced_top1:.4f}"}
+
+
 def facts(
     config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: finalists_lib.Finalist
 ) -> dict:
@@ -83,6 +90,7 @@ def facts(
         "validation_top1": f"{finalist.top1:.4f}",
         "test_top1": f"{finalist.test.top1:.4f}",
         "test_top5": f"{finalist.test.top5:.4f}",
+        **objective(config, finalist.test),
         **finalist.latency.columns(),
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),

@@ -122,7 +122,10 @@ def _deploy(
     """Chooses, trains, measures and writes; returns what is known of the networks, and of their kinds."""
     config, open_, known = context.config, context.resources, reference_of(context)
     with context.timed(f"eval/{config.method}/choose"):
-        chosen = finalists_lib.choose(config, open_.subnets, open_.splits, open_.device, found, known, prediction)
+        weights = open_.image_weights(config.measure.finalist_images)
+        chosen = finalists_lib.choose(
+            config, open_.subnets, open_.splits, open_.device, found, known, prediction, weights
+        )
     if config.finetune.epochs:
         budgets_ms = [asked.budget_ms for asked in found]
         train_all = functools.partial(train.alone, context)

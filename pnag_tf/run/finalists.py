@@ -79,6 +79,7 @@ def choose(
     proposals: list[candidates_lib.Candidates],
     known: reference.Reference | None,
     prediction: Prediction,
+    weights: np.ndarray | None = None,
 ) -> list[Finalist]:
     """For each budget the finalist of the highest expected accuracy that keeps it when exported and measured.
 
@@ -88,6 +89,7 @@ def choose(
     Args:
       known: measured beside the others; None where latencies count as measured.
       prediction: what is expected of the finalists before they are judged on validation images.
+      weights: how much each of these images counts, ``[images]`` with mean 1; None where all do the same.
     """
     distinct = {}
     for found in proposals:
@@ -102,7 +104,7 @@ def choose(
         [finalist.statistics for finalist in finalists],
     )
     bar = tqdm(judged, total=len(finalists), desc="validate", unit="network")
-    expect(finalists, np.stack([right for right, _ in bar]), prediction)
+    expect(finalists, np.stack([right for right, _ in bar]), prediction, weights)
     finalists.sort(key=lambda finalist: -finalist.expected_top1)
     budgets_ms = [found.budget_ms for found in proposals]
     return measured_within(finalists, budgets_ms, lambda fresh: measure(fresh, subnets, device, known))
@@ -114,16 +116,19 @@ def _best(found: candidates_lib.Candidates) -> list[int]:
     return list(dict.fromkeys([*range(min(FINALISTS, len(found))), *spare]))
 
 
-def expect(finalists: list[Finalist], right: np.ndarray, prediction: Prediction) -> None:
+def expect(
+    finalists: list[Finalist], right: np.ndarray, prediction: Prediction, weights: np.ndarray | None = None
+) -> None:
     """Sets the top-1 of finalists with the supernet's weights and what to expect of them; see `noise.expected`.
 
     Args:
       right: which validation images each of them gets right, bool ``[n, images]``, two images or more.
+      weights: see `choose`.
     """
     packed, images = np.packbits(right, axis=1), right.shape[1]
-    se = noise.standard_errors(packed, images, noise.image_means(packed, images))
+    se = noise.standard_errors(packed, images, noise.image_means(packed, images), weights)
     predicted = prediction.top1(np.stack([finalist.choices for finalist in finalists]))
-    measured = right.mean(1)
+    measured = np.average(right, axis=1, weights=weights)
     expected = noise.expected(measured, se, predicted, prediction.error)
     for finalist, top1, expected_top1 in zip(finalists, measured, expected, strict=True):
         finalist.top1_before = finalist.top1 = float(top1)

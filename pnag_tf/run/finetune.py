@@ -89,6 +89,7 @@ def _facts(
         "validation_top1": f"{judged[1]:.4f}",
         "test_top1": f"{tested.top1:.4f}",
         "test_top5": f"{tested.top5:.4f}",
+        **deploy.objective(context.config, tested),
         **latency.columns(),
         "params": cost.params(backbone, arch),
         "madds": cost.madds(backbone, arch),

@@ -110,13 +110,13 @@ def _top1(
         known = {row.tobytes(): value for row, value in zip(earlier.choices, earlier.top1, strict=True)}
         top1[:] = [known.get(row.tobytes(), np.nan) for row in choices]
     waiting, fresh = np.flatnonzero(np.isnan(top1)), []
-    judged = _judge(context, choices[waiting])
+    judged, weights = _judge(context, choices[waiting]), _weights(context)
     bar = tqdm(total=len(choices), initial=len(choices) - len(waiting), desc="records", unit="network")
     with context.timed("records"), bar:
         for place, right in judged:
             fresh.append(waiting[place])
             hits.add(choices[fresh[-1]], right)
-            top1[fresh[-1]] = right.mean()
+            top1[fresh[-1]] = np.average(right, weights=weights)
             bar.update()
             if len(fresh) == WRITE_EVERY:
                 done = np.isfinite(top1)
@@ -128,11 +128,18 @@ def _top1(
     return top1, hits
 
 
+def _weights(context: context_lib.Context) -> np.ndarray | None:
+    """How much each validation image counts; see `Resources.image_weights`."""
+    return context.resources.image_weights(context.config.measure.validation_images)
+
+
 def _judge(context: context_lib.Context, choices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(row of `choices`, which validation images are right: bool [images]), here or on Ray, in any order."""
     ray, resources = context.config.ray, context.resources
     if ray.address:
-        return fanout.hits(context.config, resources.supernet_path, choices, ray.address, ray.workers)
+        return fanout.hits(
+            context.config, resources.supernet_path, choices, ray.address, ray.workers, context.layout.images
+        )
     judged = resources.subnets.hits(choices, resources.validation)
     return ((place, right) for place, (right, _) in enumerate(judged))
 
@@ -154,7 +161,8 @@ def _standard_errors(context: context_lib.Context, choices: np.ndarray, hits: hi
     found, path = np.full(len(choices), np.nan), context.layout.record_images
     if path.exists():
         places, packed = hits.of(choices)
-        found[places] = noise.standard_errors(packed, hits.images, files.read_npz(path)["mean"])
+        mean = files.read_npz(path)["mean"]
+        found[places] = noise.standard_errors(packed, hits.images, mean, _weights(context))
     return found
 
 
@@ -181,9 +189,9 @@ def measure(context: context_lib.Context, choices: np.ndarray) -> records_lib.Re
             "records without a supernet: expected `eval.measure_command` to measure with, found none"
         )
     judged = context.resources.subnets.hits(choices, context.resources.validation)
-    top1, hits = np.empty(len(choices)), hits_lib.Hits(0, {})
+    top1, hits, weights = np.empty(len(choices)), hits_lib.Hits(0, {}), _weights(context)
     for place, (right, _) in enumerate(tqdm(judged, total=len(choices), desc="round", unit="network")):
         hits.add(choices[place], right)
-        top1[place] = right.mean()
+        top1[place] = np.average(right, weights=weights)
     latency_ms, top1_se = latencies_ms(context, choices), _standard_errors(context, choices, hits)
     return records_lib.Records(config.space, choices, top1, latency_ms, top1_se)

@@ -13,7 +13,7 @@ import numpy as np
 FLOOR = 0.01  # of the variance of top-1 that is always taken for signal: no weight is unbounded
 
 
-def standard_errors(packed: np.ndarray, images: int, mean: np.ndarray) -> np.ndarray:
+def standard_errors(packed: np.ndarray, images: int, mean: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Standard error of each top-1 relative to the mean over architectures, by pairing image by image.
 
     With c_ij = 1 where architecture i is right on image j, and m_j the mean of c_ij over architectures,
@@ -27,6 +27,7 @@ def standard_errors(packed: np.ndarray, images: int, mean: np.ndarray) -> np.nda
       packed: c by `numpy.packbits` along the images, uint8 ``[n, ceil(images / 8)]``.
       images: N, 2 or more.
       mean: m, ``[images]``.
+      weights: how much each image counts, ``[images]`` with mean 1; c_ij − m_j is multiplied by them.
 
     Returns:
       float64 ``[n]``, fractions.
@@ -34,6 +35,8 @@ def standard_errors(packed: np.ndarray, images: int, mean: np.ndarray) -> np.nda
     found = np.empty(len(packed))
     for place, row in enumerate(packed):
         difference = np.unpackbits(row, count=images) - mean
+        if weights is not None:
+            difference *= weights
         found[place] = np.sqrt(difference.var(ddof=1) / images)
     return found
 

@@ -7,6 +7,7 @@ dies is replaced, and only the architectures that it had are given out again; ea
 from __future__ import annotations
 
 import os
+import pathlib
 import socket
 from collections.abc import Iterator, Sequence
 
@@ -28,6 +29,7 @@ def hits(
     choices: np.ndarray,
     address: str,
     workers: int = 0,
+    copies: str | os.PathLike = "",
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (row of `choices`, which validation images are right: bool [images]) as they come, each row once.
 
@@ -38,6 +40,7 @@ def hits(
       address: 'local' starts Ray on this machine; 'auto' finds the cluster that this machine is in, and host:port one
         elsewhere.
       workers: actors; 0 = one for each GPU, or for each CORES cores where there is none.
+      copies: folder with the copies of photos, see `data.load`; the same on all machines.
 
     Raises:
       UserError: Ray is not installed or cannot be reached, or actors die again and again.
@@ -47,7 +50,7 @@ def hits(
     try:
         count, needs = _actors(ray.cluster_resources(), workers)
         actor = ray.remote(max_restarts=0, **needs)(Judge)
-        start = (config, os.path.abspath(supernet_path))
+        start = (config, os.path.abspath(supernet_path), os.path.abspath(copies) if copies else "")
         yield from _give_out(ray, lambda: actor.remote(*start), min(len(choices), count), choices)
     finally:
         ray.shutdown()
@@ -92,8 +95,10 @@ def _give_out(ray, make, count: int, choices: Sequence[np.ndarray]) -> Iterator[
 class Judge:
     """What runs in an actor."""
 
-    def __init__(self, config: config_lib.Config, supernet_path: str):
-        splits = data.load(config.data, config.backbone.resolution, config.seed)
+    def __init__(self, config: config_lib.Config, supernet_path: str, copies: str):
+        splits = data.load(
+            config.data, config.backbone.resolution, config.seed, pathlib.Path(copies) if copies else None
+        )
         self._subnets = subnet.Subnets(ofa.load(supernet_path), shrinking.calibration_batches(config, splits))
         self._validation = shrinking.validation_batches(config, splits, config.measure.validation_images)
 

@@ -18,8 +18,8 @@ from tqdm.keras import TqdmCallback
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.space import network as network_lib
+from pnag_tf.supernet import balance, fused, optimizers, subnet
 from pnag_tf.supernet import distribution as distribution_lib
-from pnag_tf.supernet import fused, optimizers, subnet
 from pnag_tf.util import files, scalars
 
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
@@ -67,7 +67,7 @@ def train(
     planned = dataclasses.replace(config, finetune=settings)
     network = compiled(distribution.shared(folder / BEST), planned, steps, distribution)
     feed = functools.partial(fed, classes=splits.info.classes, distribution=distribution)
-    validation = feed(splits.validation(config.measure.batch_size))
+    validation, weights = feed(splits.validation(config.measure.batch_size)), splits.class_weights
     if not history:
         history = [_judged(network, validation)]
         files.write_csv(distribution.written(folder / HISTORY), history, history[0])
@@ -77,7 +77,7 @@ def train(
     history = history[: done + 1]
     if done < settings.epochs:
         network.fit(
-            feed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps)),
+            feed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps), weights=weights),
             epochs=settings.epochs,
             initial_epoch=done,
             steps_per_epoch=steps,
@@ -150,9 +150,24 @@ def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
     return tuple((np.asarray(total) / count).tolist())
 
 
-def fed(batches: tf.data.Dataset, classes: int, distribution: distribution_lib.Distribution) -> tf.data.Dataset:
-    """Batches as `fit` takes them, with one-hot labels."""
-    return distribution.parted(batches.map(lambda images, labels: (images, tf.one_hot(labels, classes))))
+def fed(
+    batches: tf.data.Dataset,
+    classes: int,
+    distribution: distribution_lib.Distribution,
+    weights: np.ndarray | None = None,
+) -> tf.data.Dataset:
+    """Batches as `fit` takes them, with one-hot labels.
+
+    Args:
+      weights: how much an image of each class counts in the loss, float32 [classes].
+    """
+    even = weights is None or (weights == 1).all()
+
+    def one(images, labels):
+        targets = tf.one_hot(labels, classes)
+        return (images, targets) if even else (images, targets, tf.gather(weights, labels))
+
+    return distribution.parted(batches.map(one))
 
 
 def compiled(
@@ -162,13 +177,12 @@ def compiled(
     with distribution.scope():
         policy = "mixed_bfloat16" if config.mixed_precision else "float32"
         network = fused.for_training(keras.models.load_model(path, compile=False), policy)
-        _compile(distribution.fitted(network), config.finetune, config.supernet, steps)
+        _compile(distribution.fitted(network), config, steps)
     return network
 
 
-def _compile(
-    network: keras.Model, settings: config_lib.Finetune, regularisation: config_lib.Supernet, steps: int
-) -> None:
+def _compile(network: keras.Model, config: config_lib.Config, steps: int) -> None:
+    settings, regularisation = config.finetune, config.supernet
     schedule = keras.optimizers.schedules.CosineDecay(settings.learning_rate, settings.epochs * steps)
     average = {"use_ema": settings.ema > 0, "ema_momentum": settings.ema or 0.99}
     if settings.optimizer == "adam":
@@ -181,7 +195,11 @@ def _compile(
         if regularisation.weight_decay and hasattr(layer, "kernel"):
             layer.kernel.regularizer = keras.regularizers.L2(regularisation.weight_decay / 2)
     optimizer.build(network.trainable_variables)  # so that its state can be loaded
-    network.compile(optimizer, loss, metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")])
+    if config.measure.objective == "balanced_top1":
+        accuracy = balance.BalancedAccuracy(network.output_shape[-1])
+    else:
+        accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
+    network.compile(optimizer, loss, metrics=[accuracy])
 
 
 class _Best(keras.callbacks.Callback):

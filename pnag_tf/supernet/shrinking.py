@@ -41,6 +41,7 @@ class Trainer(keras.Model):
       teacher: images -> logits of the full network, or None to learn from the labels alone.
       mixed_precision: whether images and activations are bfloat16. It has the range of float32, so that no loss has to
         be scaled.
+      class_weights: how much an image of each class counts in the loss, float32 [classes]; the same where None.
     """
 
     def __init__(
@@ -51,9 +52,11 @@ class Trainer(keras.Model):
         seed: int,
         teacher: Callable | None = None,
         mixed_precision: bool = False,
+        class_weights: np.ndarray | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self.class_weights = None if class_weights is None or (class_weights == 1).all() else class_weights
         self.net, self.phase, self.settings, self.seed = net, phase, settings, seed
         self.teacher, self.activations = teacher, tf.bfloat16 if mixed_precision else tf.float32
         self.options = [tf.constant(options, tf.int32) for options in phase_options(net.space, phase)]
@@ -111,12 +114,13 @@ class Trainer(keras.Model):
         """
         smooth, classes = self.settings.label_smoothing, self.net.backbone.classes
         targets = tf.one_hot(labels, classes, 1 - smooth + smooth / classes, smooth / classes)
-        loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
-        if taught is None:
-            return loss
-        weight = self.settings.distillation_weight
-        distilled = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(taught, logits))
-        return (loss + weight * distilled) / (1 + weight)
+        loss = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        if taught is not None:
+            weight = self.settings.distillation_weight
+            loss = (loss + weight * tf.nn.softmax_cross_entropy_with_logits(taught, logits)) / (1 + weight)
+        if self.class_weights is not None:
+            loss *= tf.gather(self.class_weights, labels)
+        return tf.reduce_mean(loss)
 
     def _decayed(self, gradients, weights):
         """L2 decay of matrices and filters; biases and batch norm are left alone, as in once-for-all."""
@@ -264,7 +268,15 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     if phase.ratios and not elastic:  # later the first channels are the best already
         net.sort_channels()
     with distribution.scope():
-        trainer = Trainer(net, phase, config.supernet, config.seed * 1000 + number, teacher, config.mixed_precision)
+        trainer = Trainer(
+            net,
+            phase,
+            config.supernet,
+            config.seed * 1000 + number,
+            teacher,
+            config.mixed_precision,
+            splits.class_weights,
+        )
     warmup = round(phase.warmup_epochs * per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else phase.learning_rate,

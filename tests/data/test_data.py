@@ -469,3 +469,23 @@ def test_small_pictures_are_shown_whole():
     for side, shown in ((16, 16), (17, 16), (32, 28), (256, 224)):
         window = augment._central_window(tf.constant([side, side + 6, 3]), 16)
         assert window[2] == window[3] == shown
+
+
+def test_weights_by_which_each_class_counts_the_same(tmp_path):
+    for label, count in enumerate((30, 10)):
+        for number in range(count):
+            write_image(tmp_path / f"c{label}" / f"{number}.png", 5 * number + label, 20 + label)
+    settings = config.Data(dataset="folder", data_dir=str(tmp_path))
+    splits = data.load(with_(settings, class_weights="balanced"), 16, seed=0)
+    counts = splits.counts()
+    assert {name: each.tolist() for name, each in counts.items()} == {
+        "train": [19, 6],
+        "validation": [5, 2],
+        "test": [6, 2],
+    }
+    np.testing.assert_allclose(splits.class_weights, [25 / 38, 25 / 12])
+    assert (data.load(settings, 16, seed=0).class_weights == 1).all()
+    labels = np.concatenate([each for _, each in splits.validation(4)])
+    weights = splits.validation_weights()
+    assert weights.mean() == pytest.approx(1) and weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert len(splits.validation_weights(3)) == 3

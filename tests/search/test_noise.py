@@ -125,3 +125,16 @@ def test_a_predictor_that_errs_more_than_it_says_is_not_believed():
     measured, predicted = np.array([0.70, 0.72, 0.71, 0.70]), np.array([0.90, 0.72, 0.71, 0.70])
     found = noise.expected(measured, np.full(4, 0.01), predicted, 0.001)
     assert np.argmax(found) == 1
+
+
+def test_weights_of_images_are_those_of_the_weighted_mean():
+    """Of images that count n times: as if each were there n times, but for how many independent ones there are."""
+    rng = np.random.default_rng(3)
+    right = rng.random((200, 400)) < rng.random(400)
+    weights = np.where(np.arange(400) < 100, 2.5, 0.5)
+    packed = np.packbits(right, axis=1)
+    mean = noise.image_means(packed, 400)
+    found = noise.standard_errors(packed, 400, mean, weights)
+    difference = (right - mean) * weights
+    np.testing.assert_allclose(found, difference.std(1, ddof=1) / 20)
+    np.testing.assert_allclose(noise.standard_errors(packed, 400, mean, np.ones(400)), _standard_errors(right))
