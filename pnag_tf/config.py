@@ -17,6 +17,10 @@ class Data:
     data_dir: str = ""  # the image folder, or TFDS's data directory
     class_subset: int = 0  # this many classes, a seeded choice; 0 = all
     augmentation: Literal["none", "flip", "shift", "crop"] = "flip"  # 'shift' flips and moves; Inception's crop
+    crop_area: float = 0.08  # the least share of a picture that a random crop shows
+    rand_augment: int = 0  # operations of RandAugment on each training image
+    rand_magnitude: float = 0.3  # of these, from 0 to 1
+    mixup: float = 0.0  # alpha of MixUp on training images; 0 = none
     batch_size: int = 64  # in training
     validation_fraction: float = 0.2  # of the training images (section E)
     least_validation: int = 0  # where that is fewer images: as many as these, up to a fifth of the training images

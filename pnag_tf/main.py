@@ -23,7 +23,7 @@ from pnag_tf import config as config_lib
 from pnag_tf import overrides, presets, tuning
 from pnag_tf.api import entering
 from pnag_tf.latency import export
-from pnag_tf.run import context, evaluate, folder, layout, learn, stages, status
+from pnag_tf.run import context, estimate, evaluate, folder, layout, learn, stages, status
 from pnag_tf.supernet import distribution, ofa
 from pnag_tf.zoo import shelf
 
@@ -90,6 +90,10 @@ flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2
 flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
 flags.DEFINE_integer("measurements", None, "networks to measure in all --rounds together; the preset's by default")
 flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
+flags.DEFINE_bool("estimate", False, "say what the run will take, after a probe of half a minute, and stop there")
+flags.DEFINE_float(
+    "hours", None, "for as many records as fit into so many hours, by such a probe; instead of --architectures", 0.0
+)
 flags.DEFINE_bool("force", False, "start anew: remove what an earlier run left in the workdir")
 
 SETTINGS = {  # as errors name them -> the flag
@@ -151,7 +155,14 @@ def main(argv: list[str]) -> int:
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         stages.check_run(layout.Layout(workdir), stage)
         spread = distribution.make(FLAGS.strategy)
-        run = entering.enter(_config(), workdir, FLAGS.records, FLAGS.supernet, FLAGS.force, spread)
+        config = _config() if FLAGS.force else entering.within(_config(), workdir, FLAGS.hours)
+        run = entering.enter(config, workdir, FLAGS.records, FLAGS.supernet, FLAGS.force, spread)
+        if _is_estimated(run, stage):
+            run = entering.estimated(run, FLAGS.hours)
+            print("what the run will take, roughly:")
+            _print_table(estimate.table(estimate.read(run.layout.estimate)))
+            if FLAGS.estimate:
+                return 0
         _announce_rounds(run)
         for title, rows in stages.run(run, stage):
             print(f"\n{title}")
@@ -188,9 +199,14 @@ def _config() -> config_lib.Config:
     """
     if FLAGS.supernet and FLAGS.records:
         raise errors.UserError("expected either --supernet or --records, found both")
+    if (FLAGS.estimate or FLAGS.hours) and FLAGS.records:
+        raise errors.UserError("--estimate and --hours are of runs on images; found --records")
+    if FLAGS.hours and FLAGS.architectures is not None:
+        raise errors.UserError("expected either --hours or --architectures, found both")
     supernet = ofa.describe(FLAGS.supernet) if FLAGS.supernet else None
     asked = (FLAGS.shrinking or "", FLAGS.resolution or 0, FLAGS.dataset)
-    config = _flagged(presets.preset(FLAGS.preset, *asked), supernet)
+    images = entering.images_of(FLAGS.preset, FLAGS.dataset, FLAGS.data_dir)
+    config = _flagged(presets.preset(FLAGS.preset, *asked, images), supernet)
     try:
         config = overrides.apply(config, FLAGS.set)
     except errors.SettingError as error:
@@ -292,6 +308,14 @@ def _kinds() -> tuple[str, ...]:
     """The kinds of .tflite to make beside float32, which always is."""
     asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
     return tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
+
+
+def _is_estimated(run: context.Context, stage: str) -> bool:
+    """Whether to say what a run will take before it begins: where that is asked for, and of photos."""
+    if FLAGS.estimate or FLAGS.hours:
+        return True
+    photos = run.config.preset == "photos" and run.config.device == "cpu" and run.trains_supernet
+    return photos and stage not in ("data", "figures") and not run.layout.supernet.exists()
 
 
 def _announce_rounds(run: context.Context) -> None:

@@ -62,6 +62,8 @@ _LEAST = {
     "evaluator.epochs": 1,
     "processes": 0,
     "pseudo_labels": 0,
+    "mixup": 0,
+    "rand_augment": 0,
     "random_trials": 1,
     "refinement": 0,
     "resolution": 8,
@@ -82,8 +84,8 @@ _LEAST = {
 _ABOVE_0 = ("adapt_learning_rate", "epochs", "eval.budgets", "learning_rate", "measure_timeout_s", "timeout_s")
 _ABOVE_0 += ("width_multiplier",)
 _BELOW_1 = ("dropout", "ema", "label_smoothing", "momentum")  # and not below 0
-_BETWEEN = ("held_out", "validation_fraction")  # 0 and 1
-_SHARES = ("aim", "full_share")  # from 0 to 1
+_BETWEEN = ("crop_area", "held_out", "validation_fraction")  # 0 and 1
+_SHARES = ("aim", "full_share", "rand_magnitude")  # from 0 to 1
 _MOST = {"seed": 2**32 - 1, "stem_stride": 2, "strides": 2}
 
 

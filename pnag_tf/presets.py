@@ -1,4 +1,7 @@
-"""The presets, a function each: tiny (tests), demo (Fashion-MNIST in minutes), search (the paper's records), paper.
+"""The presets, a function each.
+
+tiny is for tests, demo is Fashion-MNIST in minutes, photos are the user's own, search has the paper's records, paper is
+the paper.
 
 The search's recipe of `paper` has every number of the supplement, sections A, C, D and E. The others share a recipe of
 their own; docs/method/deviations.md lists each deviation.
@@ -14,9 +17,11 @@ from pnag_tf.space import fitting
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors
 
-NAMES = ("tiny", "demo", "search", "paper")
+NAMES = ("tiny", "demo", "photos", "search", "paper")
 SHRINKING = ("progressive", "sandwich")
 ADAPT_EPOCHS = 2.0  # of a given supernet to images with other classes or of another size
+OF_PHOTOS = (64, 320)  # pixels
+FEW, MANY = 5000, 20_000  # photos
 LEAST_OF_PAPER = 128  # pixels: once-for-all trains on images from there
 
 _KERNELS, _DEPTHS, _RATIOS = {"kernels": (3, 5, 7)}, {"depths": (2, 3, 4)}, {"ratios": (3, 4, 6)}
@@ -48,7 +53,9 @@ _POLICY = {
 _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1e-2}
 
 
-def preset(name: str, shrinking: str = "", resolution: int = 0, dataset: str = "") -> config_lib.Config:
+def preset(
+    name: str, shrinking: str = "", resolution: int = 0, dataset: str = "", images: int = 0
+) -> config_lib.Config:
     """The settings of a preset; raises KeyError for an unknown name.
 
     Args:
@@ -56,11 +63,15 @@ def preset(name: str, shrinking: str = "", resolution: int = 0, dataset: str = "
         preset's own way.
       resolution: side of the images in pixels, 0 for the preset's own; the demo's space is fitted to it.
       dataset: whose images the demo takes at their own size where no resolution is given; empty for the preset's.
+      images: how many there are, which settles how preset photos trains; 0 for a few thousand.
 
     Raises:
       SettingError: the preset has no space for this resolution.
     """
-    config = {"tiny": _tiny, "demo": _demo, "search": _search, "paper": _paper}[name]()
+    if name == "photos":
+        config = _photos(images)
+    else:
+        config = {"tiny": _tiny, "demo": _demo, "search": _search, "paper": _paper}[name]()
     config = _at(config, resolution or (name == "demo" and _NATIVE.get(dataset or config.data.dataset, _USUAL)))
     if shrinking:
         phases = {"progressive": _progressive, "sandwich": _sandwich}[shrinking](config)
@@ -72,7 +83,10 @@ def _at(config: config_lib.Config, resolution: int) -> config_lib.Config:
     """A preset at another resolution; 0 leaves it as it is."""
     if not resolution:
         return config
-    if config.preset == "demo":
+    if config.preset == "photos" and not OF_PHOTOS[0] <= resolution <= OF_PHOTOS[1]:
+        expected = f"expected {OF_PHOTOS[0]} to {OF_PHOTOS[1]} pixels (preset demo: from 16)"
+        raise errors.SettingError("backbone.resolution", f"{expected}, found {resolution}")
+    if config.preset in ("demo", "photos"):
         try:
             space, backbone = fitting.fit(resolution)
         except ValueError as error:
@@ -205,6 +219,54 @@ def _demo() -> config_lib.Config:
         measure=config_lib.Measure(architectures=160, draw="madds", calibration_images=1000, batch_size=500),
         finetune=config_lib.Finetune(
             epochs=2, equalise=0.5, optimizer="muon", learning_rate=0.04, least_steps=500, processes=0
+        ),
+        predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
+        evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
+        generator=config_lib.Generator(
+            **_POLICY, spacing="geometric", samples=8, iterations=1000, checkpoint_every=250
+        ),
+        eval=config_lib.Eval(refinement=30),
+    )
+
+
+def _photos(images: int) -> config_lib.Config:
+    """Photographs of 160 pixels, few a class: what fits a laptop and an evening.
+
+    The fewer images, the more often each is seen, and the more it is changed each time. Its recipe of training is the
+    demo's, in steps instead of epochs.
+    """
+    few, many = images < FEW, images >= MANY
+    space, backbone = fitting.fit(160)
+    phases = (
+        config_lib.Phase("full", 4, 0.1, teacher=False, warmup_epochs=0.2),
+        _in_sandwiches(space, epochs=1, learning_rate=0.05, subnets=3),
+    )
+    return config_lib.Config(
+        "photos",
+        space=space,
+        backbone=backbone,
+        data=config_lib.Data(
+            "folder",
+            augmentation="crop",
+            crop_area=0.35,
+            rand_augment=0 if many else 2,
+            rand_magnitude=0.5 if few else 0.3,
+            mixup=0.2 if few else 0.0,
+            batch_size=32 if few else 64,
+            validation_fraction=0.1,
+            least_validation=2000,
+        ),
+        supernet=config_lib.Supernet(
+            phases=phases,
+            weight_decay=1e-4,
+            label_smoothing=0.1,
+            dropout=0.1 if few else 0.0,
+            optimizer="muon",
+            least_steps=1500,
+        ),
+        measure=config_lib.Measure(architectures=160, draw="madds", calibration_images=500, batch_size=100),
+        finetune=config_lib.Finetune(
+            epochs=2, equalise=0.5, optimizer="muon", learning_rate=0.04, least_steps=300, processes=0
         ),
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),

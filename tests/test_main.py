@@ -13,12 +13,12 @@ from pnag_tf import main, overrides, presets, zoo
 from pnag_tf.api import entering
 from pnag_tf.data import pipeline
 from pnag_tf.latency import host
-from pnag_tf.run import compare, context, evaluate
+from pnag_tf.run import compare, context, estimate, evaluate
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.space import fitting
 from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import ofa
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 ARCH = "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0"
 
@@ -45,7 +45,7 @@ def _write_png(path, level):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"preset": "huge"}, "--preset=huge; choose from tiny, demo, search, paper"),
+        ({"preset": "huge"}, "--preset=huge; choose from tiny, demo, photos, search, paper"),
         ({"stage": "sing"}, "--stage=sing; choose from supernet"),
         ({"method": "luck"}, "--method=luck; choose from pnag"),
         ({"budgets": ["30", "soon"]}, "expected milliseconds such as 30,35,40, found 'soon'"),
@@ -443,3 +443,30 @@ def test_fine_tuning_without_architectures_or_epochs(image_folder, tmp_path, cap
 def _save_with_classes(like, path, classes):
     backbone = dataclasses.replace(like.backbone, classes=classes)
     supernet_lib.Supernet(like.space, backbone).save(path)
+
+
+def test_an_estimate_stops_before_anything_long(image_folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(estimate, "parts", lambda run: [estimate.Part("supernet", 90.0, 1.5, 20.0)])
+    flags = {"preset": "tiny", "dataset": "folder", "data_dir": str(image_folder), "workdir": str(tmp_path / "run")}
+    assert _run(**flags, estimate=True) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == [
+        ["stage", "minutes", "memory_gib", "disk_mb"],
+        ["supernet", "1.5", "1.5", "20"],
+        ["all", "1.5", "1.5", "20"],
+    ]
+    assert not (tmp_path / "run/supernet").exists()
+    assert _run(**flags, estimate=True, records="records.csv") == 2
+    assert "--estimate and --hours are of runs on images" in capsys.readouterr().err
+    assert _run(**flags, estimate=False, records="", hours=1.0, architectures=30) == 2
+    assert "expected either --hours or --architectures" in capsys.readouterr().err
+
+
+def test_preset_photos_follows_the_number_of_images():
+    few, some, many = (presets.preset("photos", images=count) for count in (2000, 8000, 40_000))
+    assert few.backbone.resolution == 160 and presets.preset("photos", resolution=96).backbone.resolution == 96
+    assert few.data.mixup > some.data.mixup == 0 and few.data.rand_magnitude > some.data.rand_magnitude
+    assert some.data.rand_augment and not many.data.rand_augment
+    assert few.data.batch_size < many.data.batch_size
+    with pytest.raises(errors.SettingError, match="expected 64 to 320 pixels"):
+        presets.preset("photos", resolution=32)

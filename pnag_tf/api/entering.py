@@ -7,7 +7,7 @@ import pathlib
 
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
-from pnag_tf.run import context, folder, stages
+from pnag_tf.run import context, estimate, folder, stages
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import ofa
@@ -18,6 +18,17 @@ def with_supernet(config: config_lib.Config, supernet: ofa.Description) -> confi
     """The settings with space and backbone of a saved supernet."""
     space, backbone = supernet
     return dataclasses.replace(config, space=space, backbone=backbone)
+
+
+def images_of(preset: str, dataset: str, data_dir: str) -> int:
+    """How many images preset photos is made for; 0 for other presets, and where that is not known.
+
+    Raises:
+      UserError: the folder has no classes.
+    """
+    if preset != "photos" or (dataset or "folder") != "folder":
+        return 0
+    return data.count(config_lib.Data("folder", data_dir))
 
 
 def check_supernet(config: config_lib.Config, path: str, supernet: ofa.Description) -> None:
@@ -53,6 +64,40 @@ def enter(
         config = _adapted(config, supernet_file)
     run = context.make(config, workdir, records_file, supernet_file, distribution)
     stages.enter(run, force)
+    return run
+
+
+def within(config: config_lib.Config, workdir: pathlib.Path, hours: float | None) -> config_lib.Config:
+    """The settings with as many records as an earlier call found to fit the hours; as they are where there was none."""
+    path = layout_lib.Layout(workdir).estimate
+    if hours is None or not path.exists() or estimate.hours(path) != hours:
+        return config
+    return _with_records(config, estimate.architectures(path))
+
+
+def _with_records(config: config_lib.Config, architectures: int) -> config_lib.Config:
+    return dataclasses.replace(config, measure=dataclasses.replace(config.measure, architectures=architectures))
+
+
+def estimated(run: context.Context, hours: float | None = None) -> context.Context:
+    """The run with its estimate in `estimate.json`; a probe makes it where it is missing.
+
+    Args:
+      hours: as many records as fit; None for those of the settings.
+
+    Raises:
+      UserError: too few hours, or a run that cannot be estimated.
+    """
+    path = run.layout.estimate
+    if path.exists() and (hours is None or estimate.hours(path) == hours):
+        return run
+    found = estimate.parts(run)
+    if hours is not None:
+        count = estimate.fitting_records(found, run.config.measure.architectures, hours)
+        found = estimate.with_records(found, run.config.measure.architectures, count)
+        run = dataclasses.replace(run, config=_with_records(run.config, count))
+        stages.enter(run)
+    estimate.write(path, found, run.config.measure.architectures, hours)
     return run
 
 

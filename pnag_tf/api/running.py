@@ -27,7 +27,7 @@ class Run:
     closed, or a process that was killed, goes on from there.
 
     Args:
-      preset: `"demo"`, `"search"`, `"paper"` or `"tiny"`.
+      preset: `"demo"`, `"photos"`, `"search"`, `"paper"` or `"tiny"`.
       workdir: folder of the run; `runs/<preset>` by default.
       images: an image folder with a folder for each class; by default the images of the preset.
       records: a file of measured records to search on instead of images and a supernet.
@@ -67,7 +67,9 @@ class Run:
         self._records, self._supernet, self._force = os.fspath(records), os.fspath(supernet), force
         if self._records and self._supernet:
             raise errors.UserError("expected either records or a supernet, found both")
-        config = dataclasses.replace(searching.starting(preset, resolution, "folder" if images else ""), seed=seed)
+        count = entering.images_of(preset, "folder", os.fspath(images)) if images else 0
+        dataset = "folder" if images else ""
+        config = dataclasses.replace(searching.starting(preset, resolution, dataset, count), seed=seed)
         how = dataclasses.replace(config.eval, budgets=tuple(map(float, budgets_ms)))
         if self._records:  # a preset's rounds measure on its supernet
             how = dataclasses.replace(how, rounds=0)

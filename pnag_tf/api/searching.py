@@ -332,11 +332,11 @@ def _measured(measure: Measure, space: space_lib.SearchSpace, choices: np.ndarra
     return records_lib.from_rows(rows, space, "measure")
 
 
-def starting(preset: str, resolution: int = 0, dataset: str = "") -> config_lib.Config:
+def starting(preset: str, resolution: int = 0, dataset: str = "", images: int = 0) -> config_lib.Config:
     """The settings of a preset; see `presets.preset`. Raises SettingError for an unknown name."""
     if preset not in presets.NAMES:
         raise errors.SettingError("preset", f"expected one of {', '.join(presets.NAMES)}, found '{preset}'")
-    return presets.preset(preset, resolution=resolution, dataset=dataset)
+    return presets.preset(preset, resolution=resolution, dataset=dataset, images=images)
 
 
 def _log(what: str, callbacks: Sequence[Callback]) -> scalars.Log:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 KINDS = ("none", "flip", "shift", "crop")
 EVAL_FRACTION = 0.875  # side of the central square that photographs are judged on (256 -> 224), unless they are small
-CROP_AREA = (0.08, 1.0)  # Inception's random crop: share of the area, and width / height
+CROP_AREA = 0.08  # Inception's random crop: the least share of the area, and width / height
 CROP_ASPECT = (3 / 4, 4 / 3)
 BRIGHTNESS = 32 / 255  # once-for-all's colour jitter on ImageNet ('tf')
 SATURATION = 0.5
@@ -21,9 +21,13 @@ def decode(path: tf.Tensor, resolution: int) -> tf.Tensor:
     return _decode_window(tf.io.read_file(path), resolution, lambda shape: _central_window(shape, resolution))
 
 
-def decode_random(path: tf.Tensor, resolution: int, seed: tf.Tensor) -> tf.Tensor:
-    """Inception's random crop of a file, float32 [r, r, 3] in 0–255."""
-    return _decode_window(tf.io.read_file(path), resolution, lambda shape: _random_window(shape, seed))
+def decode_random(path: tf.Tensor, resolution: int, seed: tf.Tensor, area: float = CROP_AREA) -> tf.Tensor:
+    """Inception's random crop of a file, float32 [r, r, 3] in 0–255.
+
+    Args:
+      area: the least share of the picture.
+    """
+    return _decode_window(tf.io.read_file(path), resolution, lambda shape: _random_window(shape, seed, area))
 
 
 def _decode_window(content: tf.Tensor, resolution: int, window) -> tf.Tensor:
@@ -57,7 +61,7 @@ def _central_window(shape: tf.Tensor, resolution: int) -> tf.Tensor:
     return tf.stack([(height - side) // 2, (width - side) // 2, side, side])
 
 
-def _random_window(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+def _random_window(shape: tf.Tensor, seed: tf.Tensor, area: float) -> tf.Tensor:
     whole = tf.zeros((1, 0, 4))
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -65,7 +69,7 @@ def _random_window(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         seed,
         min_object_covered=0.0,
         aspect_ratio_range=CROP_ASPECT,
-        area_range=CROP_AREA,
+        area_range=(area, 1.0),
         max_attempts=10,
         use_image_if_no_bounding_boxes=True,
     )
@@ -121,10 +125,10 @@ def flip_and_shift(images: tf.Tensor, mirrored: tf.Tensor, shift: int, seed: tf.
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
-def random_crops(images: tf.Tensor, resolution: int, seed: tf.Tensor) -> tf.Tensor:
+def random_crops(images: tf.Tensor, resolution: int, seed: tf.Tensor, least_area: float = CROP_AREA) -> tf.Tensor:
     """Inception's random crop of images in memory: [n, h, w, c] -> float32 [n, r, r, c]."""
     count = tf.shape(images)[0]
-    area = tf.random.stateless_uniform((count,), seed, *CROP_AREA)
+    area = tf.random.stateless_uniform((count,), seed, least_area, 1.0)
     logs = [float(tf.math.log(ratio)) for ratio in CROP_ASPECT]
     aspect = tf.exp(tf.random.stateless_uniform((count,), seed + 1, *logs))
     height = tf.minimum(tf.sqrt(area / aspect), 1.0)
@@ -145,6 +149,11 @@ def colour_jitter(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     matrices = bright * (saturation * tf.eye(3) + (1 - saturation) * to_grey)
     images = tf.reshape(tf.reshape(images, (count, side * side, 3)) @ matrices, (count, side, side, 3))
     return tf.clip_by_value(images, 0.0, 255.0)
+
+
+def one_hot(labels: tf.Tensor, classes: int) -> tf.Tensor:
+    """Labels int32 [b] as float32 [b, classes]; those of mixed images, which are that already, as they are."""
+    return labels if labels.dtype.is_floating else tf.one_hot(labels, classes)
 
 
 def normalise(images: tf.Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> tf.Tensor:

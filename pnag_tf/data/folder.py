@@ -57,6 +57,12 @@ def class_names(folder: pathlib.Path) -> tuple[str, ...]:
     return names
 
 
+def count(folder: pathlib.Path) -> int:
+    """How many files the class folders have, images or not. Raises UserError as `class_names`."""
+    names = class_names(folder)
+    return sum(len(_files(place / name)) for place in parts(folder).values() for name in names)
+
+
 def load(
     folder: pathlib.Path,
     class_subset: int,

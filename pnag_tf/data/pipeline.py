@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pnag_tf import config
-from pnag_tf.data import augment, catalog, examples, folder, idx
+from pnag_tf.data import augment, catalog, examples, folder, idx, rand_augment
 from pnag_tf.util import errors
 
 MOST_VALIDATION = 0.2  # of the training images, that `Data.least_validation` may take
@@ -63,6 +63,13 @@ def class_names(data: config.Data, seed: int) -> tuple[str, ...]:
     else:
         every = catalog.class_names(catalog.prepare(data.dataset, data.data_dir))
     return tuple(every[index] for index in examples.choose_classes(len(every), data.class_subset, seed))
+
+
+def count(data: config.Data) -> int:
+    """Roughly how many images there are, without a look at them: files of a folder; 0 where that is not known."""
+    if data.dataset == "folder":
+        return folder.count(_image_folder(data))
+    return 0
 
 
 def _image_folder(data: config.Data) -> pathlib.Path:
@@ -247,6 +254,8 @@ class Splits:
     def train(self, batch_size: int, first_step: int = 0, steps: int | None = None) -> tf.data.Dataset:
         """Shuffled, augmented training batches: `steps` of them (None: without end) from step `first_step` of the run.
 
+        With MixUp labels are float32 [n, classes].
+
         Batch i is a function of the seed and i alone, so that a run that goes on at step i sees what it would have
         seen. Each epoch is a permutation of its own, less the images that fill no batch.
         """
@@ -268,6 +277,8 @@ class Splits:
         if steps is not None:
             order = order.take(steps)
         dataset = self._batches(self._train, order, batch_size, self._data.augmentation)
+        if self._data.mixup:
+            dataset = dataset.enumerate(first_step).map(self._mixed)
         cardinality = tf.data.INFINITE_CARDINALITY if steps is None else steps
         return dataset.apply(tf.data.experimental.assert_cardinality(cardinality))
 
@@ -344,7 +355,7 @@ class Splits:
         def batch(indices, seed):
             images = tf.gather(pixels, indices)
             if augmentation == "crop":
-                images = augment.random_crops(images, self._resolution, seed)
+                images = augment.random_crops(images, self._resolution, seed, self._data.crop_area)
             else:
                 images = augment.fit(images, self._resolution)
             return finish(images, indices, seed), tf.gather(labels, indices)
@@ -362,7 +373,7 @@ class Splits:
 
         def one(index, seed):
             if augmentation == "crop":
-                image = augment.decode_random(paths[index], self._resolution, seed)
+                image = augment.decode_random(paths[index], self._resolution, seed, self._data.crop_area)
             else:
                 image = augment.decode(paths[index], self._resolution)
             # Image by image, in the parallel map: a batch of large pictures would leave the processor's cache.
@@ -378,7 +389,30 @@ class Splits:
             images = augment.flip_and_shift(images, mirrored, shift, seed + 100)
         if augmentation == "crop" and images.shape[-1] == 3:
             images = augment.colour_jitter(images, seed + 200)
+        if augmentation != "none" and self._data.rand_augment:
+            images = self._rand_augmented(images, seed + 300)
         return self._normalised(images)
+
+    def _rand_augmented(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Images [n, r, r, 1 or 3] by RandAugment, each by operations of its own; of grey ones colour is no matter."""
+        operations, magnitude, channels = self._data.rand_augment, self._data.rand_magnitude, images.shape[-1]
+        images = tf.cast(images, tf.float32)
+        images = tf.repeat(images, 3, axis=-1) if channels == 1 else images
+
+        def one(number_and_image):
+            number, image = number_and_image
+            own = tf.random.experimental.stateless_fold_in(seed, number)
+            return rand_augment.augmented(image, operations, magnitude, own)
+
+        if images.shape[0] == 1:
+            return one((0, images[0]))[tf.newaxis, ..., :channels]
+        numbered = (tf.range(tf.shape(images)[0]), images)
+        return tf.map_fn(one, numbered, fn_output_signature=tf.float32)[..., :channels]
+
+    def _mixed(self, step: tf.Tensor, batch: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        images, labels = batch
+        seed = tf.stack([tf.constant(self._seed, tf.int64), step])
+        return rand_augment.mixed(images, augment.one_hot(labels, self.info.classes), self._data.mixup, seed)
 
     def _normalised(self, images: tf.Tensor) -> tf.Tensor:
         return augment.normalise(images, self.info.mean, self.info.std)

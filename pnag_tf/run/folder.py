@@ -92,7 +92,7 @@ def note_images(layout: layout_lib.Layout, digest: str) -> None:
 
 def _before_anything(layout: layout_lib.Layout) -> set[str]:
     """What lies in a run's folder before anything is made of the images."""
-    return {each.name for each in (layout.config, layout.images, layout.skipped, layout.seconds)}
+    return {each.name for each in (layout.config, layout.images, layout.skipped, layout.seconds, layout.estimate)}
 
 
 class OtherSettings(errors.UserError):

@@ -85,8 +85,10 @@ def _samples(context: context_lib.Context) -> Iterator[tuple[str, str]]:
     info, resolution = splits.info, context.config.backbone.resolution
     images, labels = next(iter(splits.train(SAMPLES, steps=1)))
     pixels = np.clip(np.round((images.numpy() * np.array(info.std) + np.array(info.mean)) * 255), 0, 255)
-    for image, label in zip(pixels.astype(np.uint8), labels.numpy(), strict=True):
-        yield info.class_names[label], pages.picture(image.reshape(resolution, resolution, 3))
+    labels = data.one_hot(labels, info.classes).numpy()
+    for image, share in zip(pixels.astype(np.uint8), labels, strict=True):
+        names = [info.class_names[label] for label in np.argsort(-share)[: np.count_nonzero(share > 0.05)]]
+        yield " and ".join(names), pages.picture(image.reshape(resolution, resolution, 3))
 
 
 def _reasons(skipped: tuple[tuple[str, str], ...]) -> list[tuple[str, int, str]]:

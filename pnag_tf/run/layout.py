@@ -3,7 +3,7 @@
 | path | what |
 |---|---|
 | config.json | the settings that the folder belongs to |
-| images/, skipped.csv | copies of photos, and files that are left out |
+| images/, skipped.csv, estimate.json | copies of photos, files that are left out, what the run will take |
 | supernet/ | its training; the last phase's .keras is the supernet |
 | latency_table.json, records.csv, record_images.npz, rounds.json | what was measured |
 | predictors/, evaluator/, generator/ | what was learnt from the records |
@@ -181,6 +181,11 @@ class Layout:
     @property
     def figures(self) -> pathlib.Path:
         return self.root / "figures"
+
+    @property
+    def estimate(self) -> pathlib.Path:
+        """What the run was expected to take."""
+        return self.root / "estimate.json"
 
     @property
     def data_page(self) -> pathlib.Path:

@@ -12,8 +12,19 @@ from collections.abc import Iterator, Mapping
 from pnag_tf.util import files
 
 # What leads to deployed networks; earlier versions gave parts of `records` and `eval` the names latencies and finetune.
-ROAD = ("supernet", "latency_table", "latencies", "records", "predictors", "evaluator", "generator", "rounds", "eval")
-ROAD += ("finetune",)
+ROAD = (
+    "data",
+    "supernet",
+    "latency_table",
+    "latencies",
+    "records",
+    "predictors",
+    "evaluator",
+    "generator",
+    "rounds",
+    "eval",
+    "finetune",
+)
 EVERY_S = 10.0  # the file is written this often, so that a killed process loses no more
 
 

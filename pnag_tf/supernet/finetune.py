@@ -164,8 +164,8 @@ def fed(
     even = weights is None or (weights == 1).all()
 
     def one(images, labels):
-        targets = tf.one_hot(labels, classes)
-        return (images, targets) if even else (images, targets, tf.gather(weights, labels))
+        targets = data_lib.one_hot(labels, classes)
+        return (images, targets) if even else (images, targets, tf.linalg.matvec(targets, weights))
 
     return distribution.parted(batches.map(one))
 
@@ -175,9 +175,19 @@ def compiled(
 ) -> keras.Model:
     """A saved network, ready to be trained for epochs of `steps`."""
     with distribution.scope():
-        policy = "mixed_bfloat16" if config.mixed_precision else "float32"
-        network = fused.for_training(keras.models.load_model(path, compile=False), policy)
-        _compile(distribution.fitted(network), config, steps)
+        return prepared(keras.models.load_model(path, compile=False), config, steps, distribution)
+
+
+def prepared(
+    network: keras.Model,
+    config: config_lib.Config,
+    steps: int,
+    distribution: distribution_lib.Distribution | None = None,
+) -> keras.Model:
+    """A plain network as one that trains for epochs of `steps`: fused operations, loss and optimizer."""
+    policy = "mixed_bfloat16" if config.mixed_precision else "float32"
+    network = fused.for_training(network, policy)
+    _compile((distribution or distribution_lib.make()).fitted(network), config, steps)
     return network
 
 

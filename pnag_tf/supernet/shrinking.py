@@ -61,7 +61,7 @@ class Trainer(keras.Model):
         self.teacher, self.activations = teacher, tf.bfloat16 if mixed_precision else tf.float32
         self.options = [tf.constant(options, tf.int32) for options in phase_options(net.space, phase)]
         self.loss_mean = keras.metrics.Mean(name="loss")
-        self.accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
+        self.accuracy = keras.metrics.CategoricalAccuracy(name="accuracy")
         self.built = True
 
     @property
@@ -98,7 +98,7 @@ class Trainer(keras.Model):
             gradients = tape.gradient(share, weights)
             total = gradients if total is None else [a + b for a, b in zip(total, gradients, strict=True)]
             self.loss_mean.update_state(loss)
-            self.accuracy.update_state(labels, logits)
+            self.accuracy.update_state(data_lib.one_hot(labels, self.net.backbone.classes), logits)
         if self.phase.subnets_per_step > 1:
             total = [gradient / self.phase.subnets_per_step for gradient in total]
         self.optimizer.apply(self._decayed(total, weights), weights)
@@ -109,17 +109,18 @@ class Trainer(keras.Model):
 
         Args:
           logits: [b, classes].
-          labels: int32 [b].
+          labels: int32 [b], or of mixed images float32 [b, classes].
           taught: teacher's probabilities [b, classes], or None.
         """
         smooth, classes = self.settings.label_smoothing, self.net.backbone.classes
-        targets = tf.one_hot(labels, classes, 1 - smooth + smooth / classes, smooth / classes)
+        labels = data_lib.one_hot(labels, classes)
+        targets = labels * (1 - smooth) + smooth / classes
         loss = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         if taught is not None:
             weight = self.settings.distillation_weight
             loss = (loss + weight * tf.nn.softmax_cross_entropy_with_logits(taught, logits)) / (1 + weight)
         if self.class_weights is not None:
-            loss *= tf.gather(self.class_weights, labels)
+            loss *= tf.linalg.matvec(labels, self.class_weights)
         return tf.reduce_mean(loss)
 
     def _decayed(self, gradients, weights):
@@ -226,7 +227,7 @@ def train(
                 net = keras.models.load_model(done[number - 1]) if number else begin()
         if phase.teacher and teacher is None and first_taught:
             with distribution.scope():
-                teacher = _largest(keras.models.load_model(distribution.shared(done[first_taught - 1])))
+                teacher = largest(keras.models.load_model(distribution.shared(done[first_taught - 1])))
         started = time.perf_counter()
         earlier = {each.name for each in phases[:number]}
         history = [row for row in history if row["phase"] in earlier or row["phase"] == phase.name]
@@ -246,7 +247,7 @@ def finished(config: config_lib.Config, folder: pathlib.Path) -> list[pathlib.Pa
     return [folder / f"{number}_{phase.name}.keras" for number, phase in enumerate(config.supernet.phases)]
 
 
-def _largest(net: supernet_lib.Supernet) -> Callable:
+def largest(net: supernet_lib.Supernet) -> Callable:
     """images -> logits of the largest network of a supernet, with its moving statistics."""
     choices = tf.constant(net.space.largest())
     return lambda images: net({"images": images, "choices": choices}, training=False)
@@ -258,26 +259,31 @@ def fresh(config: config_lib.Config) -> supernet_lib.Supernet:
     return supernet_lib.Supernet(config.space, config.backbone, config.supernet.dropout)
 
 
-def _fit(config, splits, net, number, folder, history, teacher, progress, log, distribution) -> None:
-    """One phase, from its first step or from the checkpoint."""
-    phase, batch = config.supernet.phases[number], config.data.batch_size
-    per_epoch = splits.steps_per_epoch(batch) * stretch(config.supernet, splits.steps_per_epoch(batch))
-    chunks = max(1, round(phase.epochs * per_epoch / CHUNK_STEPS))
-    steps = chunks * CHUNK_STEPS
-    elastic = config.supernet.adapt_epochs or any(earlier.ratios for earlier in config.supernet.phases[:number])
-    if phase.ratios and not elastic:  # later the first channels are the best already
-        net.sort_channels()
-    with distribution.scope():
-        trainer = Trainer(
-            net,
-            phase,
-            config.supernet,
-            config.seed * 1000 + number,
-            teacher,
-            config.mixed_precision,
-            splits.class_weights,
-        )
-    warmup = round(phase.warmup_epochs * per_epoch)
+def planned_steps(config: config_lib.Config, splits: data_lib.Splits, phase: config_lib.Phase) -> int:
+    """How many steps a phase has: whole chunks, at least one."""
+    per_epoch = splits.steps_per_epoch(config.data.batch_size)
+    epochs = phase.epochs * stretch(config.supernet, per_epoch)
+    return max(1, round(epochs * per_epoch / CHUNK_STEPS)) * CHUNK_STEPS
+
+
+def trainer_of(
+    config: config_lib.Config,
+    splits: data_lib.Splits,
+    net: supernet_lib.Supernet,
+    number: int,
+    teacher: Callable | None = None,
+    distribution: distribution_lib.Distribution | None = None,
+) -> Trainer:
+    """What trains a supernet in a phase, compiled, at its first step.
+
+    Args:
+      number: of the phase.
+      teacher: see `Trainer`.
+    """
+    distribution, settings = distribution or distribution_lib.make(), config.supernet
+    phase, per_epoch = settings.phases[number], splits.steps_per_epoch(config.data.batch_size)
+    steps = planned_steps(config, splits, phase)
+    warmup = round(phase.warmup_epochs * stretch(settings, per_epoch) * per_epoch)
     schedule = keras.optimizers.schedules.CosineDecay(
         0.0 if warmup else phase.learning_rate,
         max(1, steps - warmup),
@@ -286,11 +292,31 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
         warmup_steps=warmup,
     )
     with distribution.scope():
-        ema = {"use_ema": True, "ema_momentum": config.supernet.ema} if config.supernet.ema else {}
-        settings = config.supernet
-        optimizer = optimizers.make(settings.optimizer, schedule, net.matrices(), momentum=settings.momentum, **ema)
+        trainer = Trainer(
+            net,
+            phase,
+            settings,
+            config.seed * 1000 + number,
+            teacher,
+            config.mixed_precision,
+            splits.class_weights,
+        )
+        average = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
+        optimizer = optimizers.make(settings.optimizer, schedule, net.matrices(), momentum=settings.momentum, **average)
         optimizer.build(net.trainable_variables)
         distribution.fitted(trainer).compile(optimizer=optimizer, jit_compile=False)
+    return trainer
+
+
+def _fit(config, splits, net, number, folder, history, teacher, progress, log, distribution) -> None:
+    """One phase, from its first step or from the checkpoint."""
+    phase, batch = config.supernet.phases[number], config.data.batch_size
+    steps = planned_steps(config, splits, phase)
+    elastic = config.supernet.adapt_epochs or any(earlier.ratios for earlier in config.supernet.phases[:number])
+    if phase.ratios and not elastic:  # later the first channels are the best already
+        net.sort_channels()
+    trainer = trainer_of(config, splits, net, number, teacher, distribution)
+    optimizer = trainer.optimizer
     checkpoint = folder / "training.weights.h5"
     if checkpoint.exists():
         trainer.load_weights(checkpoint)
@@ -306,14 +332,14 @@ def _fit(config, splits, net, number, folder, history, teacher, progress, log, d
     if step < steps:
         trainer.fit(
             distribution.parted(splits.train(batch, first_step=step, steps=steps - step)),
-            epochs=chunks,
+            epochs=steps // CHUNK_STEPS,
             initial_epoch=step // CHUNK_STEPS,
             steps_per_epoch=CHUNK_STEPS,
             shuffle=False,  # the data come shuffled
             callbacks=callbacks,
             verbose=0,
         )
-    if ema:
+    if config.supernet.ema:
         optimizer.finalize_variable_values(net.trainable_variables)
 
 

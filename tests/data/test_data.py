@@ -487,5 +487,7 @@ def test_weights_by_which_each_class_counts_the_same(tmp_path):
     assert (data.load(settings, 16, seed=0).class_weights == 1).all()
     labels = np.concatenate([each for _, each in splits.validation(4)])
     weights = splits.validation_weights()
-    assert weights.mean() == pytest.approx(1) and weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert weights.mean() == pytest.approx(1) and weights[labels == 0].sum() == pytest.approx(
+        weights[labels == 1].sum()
+    )
     assert len(splits.validation_weights(3)) == 3
