@@ -92,7 +92,9 @@ def test_the_settings_of_a_search_are_its_own():
     ):
         with pytest.raises(pnag.errors.SettingError, match=message):
             pnag.Search("tiny", settings=settings)
-    with pytest.raises(pnag.errors.SettingError, match="expected one of tiny, demo, search, paper, found 'huge'"):
+    with pytest.raises(
+        pnag.errors.SettingError, match="expected one of tiny, demo, photos, search, paper, found 'huge'"
+    ):
         pnag.Search("huge")
 
 
@@ -221,7 +223,7 @@ def test_a_run_is_made_of_settings_without_looking_at_anything(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"preset": "huge"}, "expected one of tiny, demo, search, paper, found 'huge'"),
+        ({"preset": "huge"}, "expected one of tiny, demo, photos, search, paper, found 'huge'"),
         ({"records": "a.csv", "supernet": "b.keras"}, "expected either records or a supernet, found both"),
         ({"supernet": "nowhere.keras"}, "cannot read nowhere.keras"),
         ({"budgets_ms": [3, 3]}, "`eval.budgets`: expected different ones"),

@@ -72,7 +72,7 @@ def _warnings(rows: list[dict]) -> Iterator[str]:
     if of_class[most] >= UNEVEN * of_class[least]:
         yield (
             f"'{most}' has {of_class[most]:,} training images, '{least}' {of_class[least]:,}: what is rare is easily "
-            "missed. --class_weights=balanced counts each class the same."
+            "missed. Setting data.class_weights to balanced counts each class the same."
         )
     if few := [name for name, count in of_class.items() if count < FEW]:
         listed = ", ".join(few[:5]) + (f" and {len(few) - 5} more" if len(few) > 5 else "")

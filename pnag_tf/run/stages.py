@@ -61,14 +61,6 @@ def _last_phase(at: layout_lib.Layout, settings: dict) -> Paths:
 
 ROAD = (
     Stage(
-        "data",
-        (),
-        "report/data.html",
-        "what the images are: counts, sizes, what is left out, samples after augmentation",
-        images.page,
-        made=lambda at, _: [at.data_page],
-    ),
-    Stage(
         "supernet",
         ("data",),
         "supernet/",
@@ -152,6 +144,14 @@ ROAD = (
     ),
 )
 BESIDE = (
+    Stage(
+        "data",
+        (),
+        "report/data.html",
+        "what the images are: counts, sizes, what is left out, samples after augmentation",
+        images.page,
+        made=lambda at, _: [at.data_page],
+    ),
     Stage(
         "finetune",
         ("supernet",),
@@ -248,6 +248,9 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
     stage.check(context)
     if context.has_supernet and stage.device:
         context.resources.device.describe()
+    given = name == "supernet" and not context.trains_supernet
+    if given or (stage.once and name != "rounds" and _any(stage.made(context.layout, settings))):
+        return []
     for need in stage.needs:
         if need not in lacking(settings) and not _met(context, settings, stage, need):
             make(context, need)
@@ -255,9 +258,6 @@ def make(context: context_lib.Context, name: str) -> evaluate.Tables:
         peer = context.with_method(method)
         if evaluate.found_by(peer) is None:
             make(peer, "eval")
-    given = name == "supernet" and not context.trains_supernet
-    if given or (stage.once and name != "rounds" and _any(stage.made(context.layout, settings))):
-        return []
     with context.timed(f"eval/{context.config.method}/rest" if name == "eval" else name):
         return stage.make(context) or []
 

@@ -45,7 +45,7 @@ def test_the_page_tells_what_the_images_are(photos, tmp_path, capsys):
     assert sum(sum(int(row[part]) for part in ("train", "validation", "test")) for row in rows) == 130
     page = (tmp_path / "run/report/data.html").read_text()
     assert "16 to 135 px, median" in page and "<dd>20 px</dd>" in page
-    assert "&#39;bright&#39; has" in page and "--class_weights=balanced" in page
+    assert "&#39;bright&#39; has" in page and "data.class_weights" in page
     assert "Fewer than 20 training images: dark" in page
     assert page.count('src="data:image/png') == images.SAMPLES
     assert "no image" in page and "the same as another file" in page

@@ -42,7 +42,9 @@ def run(tmp_path, monkeypatch):
             asked.rows.append(row.tobytes())
             yield np.stack([_right(row)] * 2)
 
-    resources = types.SimpleNamespace(subnets=types.SimpleNamespace(hits=judge), validation=None)
+    resources = types.SimpleNamespace(
+        subnets=types.SimpleNamespace(hits=judge), validation=None, image_weights=lambda images: None
+    )
     monkeypatch.setattr(measure, "latencies_ms", lambda context, choices: np.ones(len(choices)))
     context = context_lib.make(CONFIG, tmp_path)
     return dataclasses.replace(context, resources=resources), asked

@@ -11,7 +11,7 @@ from absl.testing import flagsaver
 from pnag_tf import config, data, main, presets
 from pnag_tf.latency import export
 from pnag_tf.latency.device import Device, MeasuredLatency
-from pnag_tf.run import context, evaluate, learn, measure, quantization, reference
+from pnag_tf.run import answers, context, evaluate, learn, measure, quantization, reference
 from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.run import folder as folder_lib
 from pnag_tf.search import candidates, rounds
@@ -41,6 +41,13 @@ def batches(model, images):
     return [(images[:45], labels[:45]), (images[45:], labels[45:])]
 
 
+def _answers():
+    """Of four images the first is right, and of another one the label is among the first five."""
+    nothing, sure = np.zeros(0, np.int64), np.ones(4, np.float32)
+    pictures = np.zeros((0, 16, 16, 3), np.uint8)
+    return answers.Answers(np.arange(4), np.zeros(4, int), sure, np.arange(4) < 2, nothing, pictures)
+
+
 @pytest.fixture(scope="module")
 def chosen(space, subnets):
     """The same network, `model`, for two budgets, and another for the third."""
@@ -51,7 +58,7 @@ def chosen(space, subnets):
         tflite = export.convert(subnet.extract(subnets.net, space.decode(choices)[0], statistics))
         latency = MeasuredLatency(1.0, 1.0, 1.0, 1, "test")
         finalist = finalists_lib.Finalist(found, 0, statistics, top1=0.5, exported=tflite, latency=latency)
-        finalists.append(dataclasses.replace(finalist, test=(0.25, 0.5), expected_top1=0.5))
+        finalists.append(dataclasses.replace(finalist, test=_answers(), expected_top1=0.5))
     return [finalists[0], finalists[0], finalists[1]]
 
 
@@ -164,7 +171,7 @@ def test_float32_alone_measures_nothing_more_and_leaves_no_older_kind_behind(run
     monkeypatch.setattr(quantization, "make", None)
     assert len(run()) == 1
     assert sorted(path.name for path in (tmp_path / "deploy").iterdir()) == sorted(
-        f"pnag_cpu_{budget}.{kind}" for budget in "123" for kind in ("json", "tflite")
+        f"pnag_cpu_{budget}.{kind}" for budget in "123" for kind in ("answers.npz", "json", "md", "tflite")
     )
     described = json.loads((tmp_path / "deploy/pnag_cpu_1.json").read_text())
     assert (described["file"], described["test_top1"], described["latency_ms"]) == ("pnag_cpu_1.tflite", "0.2500", "1")

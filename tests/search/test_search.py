@@ -146,7 +146,7 @@ def test_pnag_and_evo_end_near_the_best_of_a_table_whose_truth_is_known(space, p
     known = np.array([top1[latency_ms <= b].max() for b in budgets_ms])
     whole = config.Config("tiny", generator=presets.preset("tiny").generator, eval=presets.preset("tiny").eval)
     searches = {
-        "pnag": search.propose(generator, predictors, budgets_ms, 300, 0, refinement=10),
+        "pnag": search.propose(generator, predictors, budgets_ms, 300, 0, refinement=30),
         "evo": baselines.evo(space, predictors, budgets_ms, np.random.default_rng(0), whole),
     }
     regret = {}

@@ -28,6 +28,7 @@ OTHERS_FLAGS = {  # of the benchmark tool and of TensorBoard, not ours
     },
     "latency/android/phone.py": {"graph"},
     "run/context.py": {"logdir"},
+    "run/provenance.py": {"always", "dirty", "abbrev", "exclude"},  # of git
 }
 BESIDE = {"records_file", "supernet_file", "workdir", "strategy"}  # of a run, beside its `Config`
 
