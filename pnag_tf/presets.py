@@ -20,7 +20,7 @@ from pnag_tf.util import errors
 NAMES = ("tiny", "demo", "photos", "search", "paper")
 SHRINKING = ("progressive", "sandwich")
 ADAPT_EPOCHS = 2.0  # of a given supernet to images with other classes or of another size
-OF_PHOTOS = (64, 320)  # pixels
+OF_PHOTOS = (64, 160, 320)  # pixels: at least, usually, at most
 FEW, MANY = 5000, 20_000  # photos
 LEAST_OF_PAPER = 128  # pixels: once-for-all trains on images from there
 
@@ -69,10 +69,11 @@ def preset(
       SettingError: the preset has no space for this resolution.
     """
     if name == "photos":
-        config = _photos(images)
+        config = _photos(images, resolution or OF_PHOTOS[1])
+    elif name == "demo":
+        config = _demo(resolution or _NATIVE.get(dataset or "fashion_mnist", _USUAL))
     else:
-        config = {"tiny": _tiny, "demo": _demo, "search": _search, "paper": _paper}[name]()
-    config = _at(config, resolution or (name == "demo" and _NATIVE.get(dataset or config.data.dataset, _USUAL)))
+        config = _at({"tiny": _tiny, "search": _search, "paper": _paper}[name](), resolution)
     if shrinking:
         phases = {"progressive": _progressive, "sandwich": _sandwich}[shrinking](config)
         config = dataclasses.replace(config, supernet=dataclasses.replace(config.supernet, phases=phases))
@@ -80,23 +81,21 @@ def preset(
 
 
 def _at(config: config_lib.Config, resolution: int) -> config_lib.Config:
-    """A preset at another resolution; 0 leaves it as it is."""
+    """A preset whose space is the same at all resolutions, at another one; 0 leaves it as it is."""
     if not resolution:
         return config
-    if config.preset == "photos" and not OF_PHOTOS[0] <= resolution <= OF_PHOTOS[1]:
-        expected = f"expected {OF_PHOTOS[0]} to {OF_PHOTOS[1]} pixels (preset demo: from 16)"
-        raise errors.SettingError("backbone.resolution", f"{expected}, found {resolution}")
-    if config.preset in ("demo", "photos"):
-        try:
-            space, backbone = fitting.fit(resolution)
-        except ValueError as error:
-            raise errors.SettingError("backbone.resolution", str(error)) from None
-        backbone = dataclasses.replace(backbone, classes=config.backbone.classes)
-        return dataclasses.replace(config, space=space, backbone=backbone)
     if config.preset != "tiny" and resolution < LEAST_OF_PAPER:
         expected = f"expected {LEAST_OF_PAPER} or more, which the paper's space fits (preset demo: any from 16)"
         raise errors.SettingError("backbone.resolution", f"{expected}, found {resolution}")
     return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, resolution=resolution))
+
+
+def _fitted(resolution: int) -> tuple[space_lib.SearchSpace, backbone_lib.Backbone]:
+    """The space that fits images of this resolution. Raises SettingError where none does."""
+    try:
+        return fitting.fit(resolution)
+    except ValueError as error:
+        raise errors.SettingError("backbone.resolution", str(error)) from None
 
 
 def _everything(space: space_lib.SearchSpace) -> dict[str, tuple[int, ...]]:
@@ -109,7 +108,9 @@ def _sandwich(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
 
     A step of four subnets costs about 2.3 of the largest, so that paper's 45 epochs are three quarters of its own.
     """
-    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (5, 0.1, 3)}.get(config.preset, (45, 0.1, 4))
+    epochs, learning_rate, subnets = {"tiny": (1, 0.05, 3), "demo": (5, 0.1, 3), "photos": (4, 0.1, 3)}.get(
+        config.preset, (45, 0.1, 4)
+    )
     return (_in_sandwiches(config.space, epochs, learning_rate, subnets),)
 
 
@@ -130,7 +131,7 @@ def _in_sandwiches(
 
 def _progressive(config: config_lib.Config) -> tuple[config_lib.Phase, ...]:
     """The full network first, then ever smaller ones; the schedules of tiny and paper stand in the presets."""
-    if config.preset != "demo":
+    if config.preset not in ("demo", "photos"):
         return config.supernet.phases
     options = _everything(config.space)
     later = {"subnets_per_step": 1, "full_share": 0.3}
@@ -197,13 +198,13 @@ def _tiny() -> config_lib.Config:
     )
 
 
-def _demo() -> config_lib.Config:
+def _demo(resolution: int) -> config_lib.Config:
     """The space that fits the images: a quarter of an hour on two cores.
 
     The full network first, alone, then sandwiches: in the same time as with sandwiches from the first step it ends
     1.5 points higher, and the smallest network where it was (benchmarks/results.md).
     """
-    space, backbone = fitting.fit(_USUAL)
+    space, backbone = _fitted(resolution)
     phases = (
         config_lib.Phase("full", 4.5, 0.1, teacher=False, warmup_epochs=0.2),
         _in_sandwiches(space, epochs=2, learning_rate=0.05, subnets=3),
@@ -229,14 +230,17 @@ def _demo() -> config_lib.Config:
     )
 
 
-def _photos(images: int) -> config_lib.Config:
-    """Photographs of 160 pixels, few a class: what fits a laptop and an evening.
+def _photos(images: int, resolution: int) -> config_lib.Config:
+    """Photographs, few a class: what fits a laptop and an evening.
 
     The fewer images, the more often each is seen, and the more it is changed each time. Its recipe of training is the
     demo's, in steps instead of epochs.
     """
+    if not OF_PHOTOS[0] <= resolution <= OF_PHOTOS[2]:
+        expected = f"expected {OF_PHOTOS[0]} to {OF_PHOTOS[2]} pixels (preset demo: from 16)"
+        raise errors.SettingError("backbone.resolution", f"{expected}, found {resolution}")
     few, many = images < FEW, images >= MANY
-    space, backbone = fitting.fit(160)
+    space, backbone = _fitted(resolution)
     phases = (
         config_lib.Phase("full", 4, 0.1, teacher=False, warmup_epochs=0.2),
         _in_sandwiches(space, epochs=1, learning_rate=0.05, subnets=3),

@@ -468,3 +468,18 @@ def test_preset_photos_follows_the_number_of_images():
     assert few.data.batch_size < many.data.batch_size
     with pytest.raises(errors.SettingError, match="expected 64 to 320 pixels"):
         presets.preset("photos", resolution=32)
+
+
+@pytest.mark.parametrize("preset", ["demo", "photos"])
+@pytest.mark.parametrize("resolution", [64, 96, 160, 224])
+def test_phases_draw_from_the_space_that_fits_the_resolution(preset, resolution):
+    config = presets.preset(preset, resolution=resolution)
+    assert (config.space, config.backbone) == (
+        fitting.fit(resolution)[0],
+        dataclasses.replace(fitting.fit(resolution)[1], classes=config.backbone.classes),
+    )
+    last = config.supernet.phases[-1]
+    assert (last.depths, last.kernels, last.ratios) == (config.space.depths, config.space.kernels, config.space.ratios)
+    for shrinking in presets.SHRINKING:
+        last = presets.preset(preset, shrinking, resolution).supernet.phases[-1]
+        assert last.ratios == config.space.ratios
