@@ -3,7 +3,7 @@
     python benchmarks/photos.py [--count 2000] [--resolution 160]
 
 The photos are synthetic JPEG files of quality 90 in four classes, 500 to 4,000 pixels wide, in equal shares of the
-logarithm; a tenth of them are turned by EXIF. There are DISTINCT pictures; copies differ in a comment, so that each file
+logarithm; a tenth of them are turned by EXIF. There are DISTINCT pictures; the files differ in a comment, so that each
 is read and decoded. Printed are seconds for the first look, with which copies are made, and for the second.
 """
 
