@@ -75,9 +75,11 @@ class LatencyTable:
         """Median error on the check networks, as a fraction of what was measured; NaN without such networks."""
         return median_error(self.check)
 
-    def reference(self) -> TimedNetwork:
-        """A network in the middle of the range whose latency tells how fast the device was."""
-        return sorted(self.calibration, key=lambda net: net.measured_ms)[len(self.calibration) // 2]
+    def references(self, count: int) -> list[TimedNetwork]:
+        """Networks, spread over the range, whose latencies tell how fast the device was."""
+        ordered = sorted(self.calibration, key=lambda net: net.measured_ms)
+        places = np.linspace(0, len(ordered) - 1, count + 2)[1:-1].round().astype(int)
+        return [ordered[place] for place in dict.fromkeys(places.tolist())]
 
     def save(self, path: str | os.PathLike) -> None:
         files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})

@@ -63,7 +63,7 @@ def _timed(models):
 
 
 DEVICE = Device(".tflite", lambda network: network, _timed, lambda: "test")
-REFERENCE = reference.Reference(b"3", 3.0)
+REFERENCE = reference.Reference((b"3", b"5"), (3.0, 5.0))
 
 
 def test_latencies_stay_as_measured_and_say_how_slow_the_reference_was():
@@ -76,6 +76,25 @@ def test_latencies_stay_as_measured_and_say_how_slow_the_reference_was():
     (alone,) = reference.latencies_at([b"1.5"], DEVICE, None)
     assert alone.slowness is None and alone.at_table_ms == alone.median_ms == 3.0
     assert list(alone.columns()) == ["latency_ms", "latency_p5_ms", "latency_p95_ms"]
+
+
+def test_of_three_calls_each_network_has_its_median_one():
+    """In the second call the machine is three times as slow, in the third the first network alone is disturbed."""
+    factors = iter([(1.0, 1.1, 1, 1), (3.0, 3.0, 3, 3), (9.0, 1.2, 1, 1)])
+
+    def measure(models):
+        found = [float(model) * factor for model, factor in zip(models, next(factors), strict=True)]
+        return [MeasuredLatency(ms, ms, ms, 1, "test") for ms in found]
+
+    device = Device(".tflite", lambda network: network, measure, lambda: "test")
+    first, second = reference.latencies_at([b"1", b"2"], device, REFERENCE)
+    assert (first.median_ms, first.slowness) in ((1.0, 1.0), (3.0, pytest.approx(3.0)))
+    assert second.at_table_ms == pytest.approx(2.2) and second.slowness == pytest.approx(1.0)
+
+
+def test_the_references_scatter_averages_out():
+    now = [MeasuredLatency(ms, ms, ms, 1, "test") for ms in (3.3, 5 / 1.1)]
+    assert REFERENCE.slowness(now) == pytest.approx(1.0)
 
 
 def test_nothing_is_divided_on_a_phone(tmp_path):
