@@ -381,23 +381,29 @@ def test_a_given_supernet_is_used_where_it_knows_the_images(supernet, tmp_path, 
     assert files.read_json(tmp_path / "run/config.json")["space"]["units"] == supernet.space.units
 
 
-@pytest.mark.parametrize(
-    ("folder", "flags", "found"),
-    [("two", {}, (2, 16)), ("ten", {"adapt_epochs": 1}, (10, 16)), ("two", {"resolution": 24}, (2, 24))],
-)
-def test_a_given_supernet_is_adapted_to_other_images(supernet, tmp_path, folder, flags, found):
+def test_a_given_supernet_is_adapted_to_other_images(supernet, tmp_path):
     """To other classes, to another resolution, or where that is asked for."""
     supernet.save(tmp_path / "given.keras")
-    for label in range({"two": 2, "ten": 10}[folder]):
-        for number in range(8):
-            _write_png(tmp_path / f"{folder}/{label}/{number}.png", 8 * label + 100 * (number % 2) + number)
-    flags |= {"preset": "tiny", "dataset": "folder", "stage": "supernet", "supernet": str(tmp_path / "given.keras")}
-    assert _run(**flags, workdir=str(tmp_path / "run"), data_dir=str(tmp_path / folder), shrinking="sandwich") == 0
-    (adapted,) = (tmp_path / "run/supernet").glob("*.keras")
+    for folder, classes in (("two", 2), ("ten", 10)):
+        for label in range(classes):
+            for number in range(8):
+                _write_png(tmp_path / f"{folder}/{label}/{number}.png", 8 * label + 100 * (number % 2) + number)
+    given = {"preset": "tiny", "dataset": "folder", "supernet": str(tmp_path / "given.keras"), "shrinking": "sandwich"}
+    for name, folder, flags, found in (
+        ("classes", "two", {}, (presets.ADAPT_EPOCHS, 2, 16)),
+        ("asked", "ten", {"adapt_epochs": 1.0}, (1.0, 10, 16)),
+        ("size", "two", {"adapt_epochs": None, "resolution": 24}, (presets.ADAPT_EPOCHS, 2, 24)),
+    ):
+        images = {"workdir": str(tmp_path / name), "data_dir": str(tmp_path / folder)}
+        assert _run(**given, **flags, **images, stage="data") == 0
+        written = files.read_json(tmp_path / name / "config.json")
+        backbone, (phase,) = written["backbone"], written["supernet"]["phases"]
+        assert (written["supernet"]["adapt_epochs"], backbone["classes"], backbone["resolution"]) == found
+        assert phase["epochs"] == found[0] and phase["sandwich"]
+    assert _run(stage="supernet") == 0
+    (adapted,) = (tmp_path / "size/supernet").glob("*.keras")
     space, backbone = ofa.describe(adapted)
-    assert space == supernet.space and (backbone.classes, backbone.resolution) == found
-    written = files.read_json(tmp_path / "run/config.json")["supernet"]
-    assert written["adapt_epochs"] == flags.get("adapt_epochs", presets.ADAPT_EPOCHS)
+    assert space == supernet.space and (backbone.classes, backbone.resolution) == (2, 24)
 
 
 @pytest.mark.parametrize(

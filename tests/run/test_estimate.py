@@ -65,6 +65,7 @@ def test_a_probe_is_of_this_machine(settings, tmp_path):
         estimate.parts(run)
 
 
+@pytest.mark.heavy
 def test_the_probe_itself(settings, tmp_path):
     """Everything is done on the images; nothing but the estimate stays in the folder."""
     run = entering.estimated(entering.enter(settings, tmp_path / "run"))
