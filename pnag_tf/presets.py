@@ -51,6 +51,13 @@ _POLICY = {
     "aim": 0.1,
 }
 _ENSEMBLE = {"members": 6, "hidden": 96, "activation": "silu", "weight_decay": 1e-2}
+# The search of demo and photos, on a few hundred records.
+_OF_FEW_RECORDS = {
+    "predictors": config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
+    "evaluator": config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
+    "generator": config_lib.Generator(**_POLICY, spacing="geometric", samples=8, iterations=1000, checkpoint_every=250),
+    "eval": config_lib.Eval(refinement=30),
+}
 
 
 def preset(
@@ -221,12 +228,7 @@ def _demo(resolution: int) -> config_lib.Config:
         finetune=config_lib.Finetune(
             epochs=2, equalise=0.5, optimizer="muon", learning_rate=0.04, least_steps=500, processes=0
         ),
-        predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
-        evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
-        generator=config_lib.Generator(
-            **_POLICY, spacing="geometric", samples=8, iterations=1000, checkpoint_every=250
-        ),
-        eval=config_lib.Eval(refinement=30),
+        **_OF_FEW_RECORDS,
     )
 
 
@@ -272,12 +274,7 @@ def _photos(images: int, resolution: int) -> config_lib.Config:
         finetune=config_lib.Finetune(
             epochs=2, equalise=0.5, optimizer="muon", learning_rate=0.04, least_steps=300, processes=0
         ),
-        predictors=config_lib.Predictors(**_ENSEMBLE, epochs=200, batch_size=64),
-        evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=128, pseudo_labels=10_000),
-        generator=config_lib.Generator(
-            **_POLICY, spacing="geometric", samples=8, iterations=1000, checkpoint_every=250
-        ),
-        eval=config_lib.Eval(refinement=30),
+        **_OF_FEW_RECORDS,
     )
 
 

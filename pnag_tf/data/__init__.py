@@ -7,7 +7,7 @@ for images, labels in splits.train(64, steps=100):  # float32 [64, r, r, 3], int
     ...
 """
 
-from pnag_tf.data.augment import one_hot
+from pnag_tf.data.augment import one_hot, pixels
 from pnag_tf.data.pipeline import DatasetInfo, Splits, class_names, count, load
 
-__all__ = ["DatasetInfo", "Splits", "class_names", "count", "load", "one_hot"]
+__all__ = ["DatasetInfo", "Splits", "class_names", "count", "load", "one_hot", "pixels"]

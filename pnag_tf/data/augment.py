@@ -5,6 +5,9 @@ Batches are augmented as a whole: at 32 px the cost of an operation is its call,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import tensorflow as tf
 
 KINDS = ("none", "flip", "shift", "crop")
@@ -94,6 +97,11 @@ def whole(images: tf.Tensor) -> tf.Tensor:
     if images.dtype == tf.uint8:
         return images
     return tf.cast(tf.clip_by_value(tf.round(images), 0.0, 255.0), tf.uint8)
+
+
+def pixels(images: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Normalised images [n, r, r, 3] as pixels again, uint8: what undoes `normalise`."""
+    return np.clip(np.round((images * np.array(std) + np.array(mean)) * 255), 0, 255).astype(np.uint8)
 
 
 def alternating(indices: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pnag_tf import data
 from pnag_tf.supernet import subnet
 from pnag_tf.util import files
 
@@ -93,8 +94,7 @@ def of(
     labels, named, sure, in_top5 = (np.concatenate(each) for each in zip(*parts, strict=True))
     places = np.array([place for _, place, _ in worst], np.int64)
     pictures = np.array([image for *_, image in worst], np.float32).reshape(len(worst), *images.shape[1:])
-    pictures = np.clip(np.round((pictures * np.array(std) + np.array(mean)) * 255), 0, 255).astype(np.uint8)
-    return Answers(labels, named, sure, in_top5, places, pictures)
+    return Answers(labels, named, sure, in_top5, places, data.pixels(pictures, mean, std))
 
 
 def write(path: pathlib.Path, answers: Answers) -> None:

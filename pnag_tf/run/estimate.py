@@ -10,7 +10,6 @@ import dataclasses
 import pathlib
 import resource
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
@@ -22,7 +21,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import finalists, measure, side_by_side, train
 from pnag_tf.space import cost, network
 from pnag_tf.space import space as space_lib
-from pnag_tf.supernet import finetune, ofa, shrinking, subnet, transfer
+from pnag_tf.supernet import finetune, ofa, pace, shrinking, subnet, transfer
 from pnag_tf.util import errors, files
 
 BUDGETS = 5  # networks that are deployed, where budgets are not given
@@ -132,7 +131,7 @@ def _step_s(context: context_lib.Context, net, number: int) -> tuple[float, floa
     trainer = shrinking.trainer_of(config, splits, net, number, teacher, context.distribution)
     step = tf.function(lambda images, labels: trainer.train_step((images, labels)), autograph=False)
     batches = iter(splits.train(config.data.batch_size))
-    first_s = _timed(lambda: step(*next(batches)))
+    first_s = pace.timed(lambda: step(*next(batches)))
     return first_s, _mean_s(lambda: step(*next(batches)))
 
 
@@ -189,7 +188,7 @@ def _table_s(config: config_lib.Config) -> float:
     networks = config.latency.calibration_networks + config.latency.check_networks
     model = network.randomise(network.build(config.backbone, largest))
     exported: list[bytes] = []
-    network_s = _timed(lambda: exported.append(host.device().export(model)))
+    network_s = pace.timed(lambda: exported.append(host.device().export(model)))
     run_s = host.measure(exported, config.latency.threads)[0].median_ms / 1000
     slice_s = max(host.SLICE_MS / 1000, turns.MIN_SAMPLES_PER_SLICE * run_s) + turns.WARM_UP_SAMPLES * run_s
     block_s = network_s / max(1, sum(largest.depths)) + 0.1
@@ -228,15 +227,8 @@ def _alone_step_s(context: context_lib.Context, net) -> tuple[float, float]:
         splits.train(config.data.batch_size), splits.info.classes, context.distribution, splits.class_weights
     )
     batches = iter(feed)
-    first_s = _timed(lambda: trained.train_on_batch(*next(batches)))
+    first_s = pace.timed(lambda: trained.train_on_batch(*next(batches)))
     return first_s, _mean_s(lambda: trained.train_on_batch(*next(batches)))
-
-
-def _timed(run: Callable[[], object]) -> float:
-    """Seconds."""
-    start = time.monotonic()
-    run()
-    return time.monotonic() - start
 
 
 def _mean_s(run: Callable[[], object]) -> float:
@@ -244,7 +236,7 @@ def _mean_s(run: Callable[[], object]) -> float:
     run()
     seconds: list[float] = []
     while len(seconds) < LEAST_PROBES or sum(seconds) < PROBE_S / 2:
-        seconds.append(_timed(run))
+        seconds.append(pace.timed(run))
     return float(np.median(seconds))
 
 

@@ -84,9 +84,9 @@ def _samples(context: context_lib.Context) -> Iterator[tuple[str, str]]:
     splits = context.resources.splits
     info, resolution = splits.info, context.config.backbone.resolution
     images, labels = next(iter(splits.train(SAMPLES, steps=1)))
-    pixels = np.clip(np.round((images.numpy() * np.array(info.std) + np.array(info.mean)) * 255), 0, 255)
+    pixels = data.pixels(images.numpy(), info.mean, info.std)
     labels = data.one_hot(labels, info.classes).numpy()
-    for image, share in zip(pixels.astype(np.uint8), labels, strict=True):
+    for image, share in zip(pixels, labels, strict=True):
         names = [info.class_names[label] for label in np.argsort(-share)[: np.count_nonzero(share > 0.05)]]
         yield " and ".join(names), pages.picture(image.reshape(resolution, resolution, 3))
 

@@ -60,7 +60,7 @@ def measure(
     """
     path, batch = folder / finetune.BEST, config.data.batch_size
     network = start()
-    keep_s = _timed(lambda: finetune.keep(network, distribution.written(path)))
+    keep_s = timed(lambda: finetune.keep(network, distribution.written(path)))
     validation = splits.validation(config.measure.batch_size)
     batches = int(validation.cardinality())
 
@@ -84,7 +84,7 @@ def measure(
     start_s = time.monotonic() - compiling
     roughly_s = _interval(fit(3))
     step_s = _interval(fit(int(min(max(SHARE * seconds / roughly_s, LEAST_STEPS), MOST_STEPS))))
-    keep_s += _timed(lambda: finetune.keep_state(network, distribution.written(folder / finetune.STATE)))
+    keep_s += timed(lambda: finetune.keep_state(network, distribution.written(folder / finetune.STATE)))
     distribution.written(folder / finetune.STATE).unlink()
     looking = time.monotonic()
     some = min(batches, LOOKS)
@@ -106,7 +106,7 @@ def plan(pace: Pace, seconds: float, steps_per_epoch: int) -> Plan:
     return Plan(1, min(steps_per_epoch, max(1, math.floor((left_s - judging_s) / pace.step_s))))
 
 
-def _timed(run: Callable[[], None]) -> float:
+def timed(run: Callable[[], None]) -> float:
     """Seconds."""
     start = time.monotonic()
     run()
