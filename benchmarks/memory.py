@@ -103,7 +103,9 @@ def write(folder, classes, images):
             target = folder / "images" / part / f"{label:04}"
             target.mkdir(parents=True)
             for number in range(count):
-                (target / f"{number}.jpg").write_bytes(contents[(label + number) % len(contents)])
+                jpeg, comment = contents[(label + number) % len(contents)], f"{part} {label} {number}".encode()
+                segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # the same file twice is left out
+                (target / f"{number}.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
 
     with concurrent.futures.ThreadPoolExecutor() as pool:
         list(pool.map(fill, range(classes)))
