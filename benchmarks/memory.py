@@ -104,7 +104,8 @@ def write(folder, classes, images):
             target.mkdir(parents=True)
             for number in range(count):
                 jpeg, comment = contents[(label + number) % len(contents)], f"{part} {label} {number}".encode()
-                segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # the same file twice is left out
+                # Copies would be left out.
+                segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
                 (target / f"{number}.jpg").write_bytes(jpeg[:2] + segment + jpeg[2:])
 
     with concurrent.futures.ThreadPoolExecutor() as pool:

@@ -83,8 +83,8 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("mixed_precision", False, "train with bfloat16 activations, for GPUs that are made for it")
 flags.DEFINE_integer("seed", 0, "of everything random")
-flags.DEFINE_integer(
-    "resolution", None, "side of the images in pixels; a preset's own by default; the demo's space fits it"
+flags.DEFINE_list(
+    "resolution", None, "side of the images in pixels, a preset's own by default; several, as 96,128,160, are searched"
 )
 flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2; the preset's by default")
 flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
@@ -132,6 +132,7 @@ SETTINGS = {  # as errors name them -> the flag
     "ray.workers": "ray_workers",
     "records_file": "records",
     "seed": "seed",
+    "space.resolutions": "resolution",
     "strategy": "strategy",
     "supernet.adapt_epochs": "adapt_epochs",
     "supernet_file": "supernet",
@@ -204,7 +205,7 @@ def _config() -> config_lib.Config:
     if FLAGS.hours and FLAGS.architectures is not None:
         raise errors.UserError("expected either --hours or --architectures, found both")
     supernet = ofa.describe(FLAGS.supernet) if FLAGS.supernet else None
-    asked = (FLAGS.shrinking or "", FLAGS.resolution or 0, FLAGS.dataset)
+    asked = (FLAGS.shrinking or "", max(_resolutions(), default=0), FLAGS.dataset)
     images = entering.images_of(FLAGS.preset, FLAGS.dataset, FLAGS.data_dir)
     config = _flagged(presets.preset(FLAGS.preset, *asked, images), supernet)
     try:
@@ -228,6 +229,8 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
     change = dataclasses.replace
     if supernet:
         config = entering.with_supernet(config, supernet)
+    if resolutions := _resolutions():
+        config = presets.searching(config, resolutions)
     source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
     threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:
@@ -250,11 +253,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             cpu_mask=FLAGS.cpu_mask,
             remote_dir=FLAGS.remote_dir,
         ),
-        backbone=change(
-            config.backbone,
-            resolution=_given("resolution", config.backbone.resolution),  # a given supernet's may be another
-            width_multiplier=_given("width", config.backbone.width_multiplier),
-        ),
+        backbone=change(config.backbone, width_multiplier=_given("width", config.backbone.width_multiplier)),
         supernet=change(config.supernet, adapt_epochs=_given("adapt_epochs", config.supernet.adapt_epochs)),
         measure=change(
             config.measure,
@@ -285,6 +284,15 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
 def _given(flag: str, otherwise):
     """A flag's value where it was given."""
     return otherwise if FLAGS[flag].value is None else FLAGS[flag].value
+
+
+def _resolutions() -> tuple[int, ...]:
+    """Those of the flag, increasing; none where it was not given."""
+    try:
+        return tuple(sorted({int(text) for text in FLAGS.resolution or ()}))
+    except ValueError:
+        found = ",".join(FLAGS.resolution)
+        raise errors.UserError(f"--resolution: expected pixels such as 160 or 96,128,160, found '{found}'") from None
 
 
 def _budget(text: str) -> float:

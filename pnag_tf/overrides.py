@@ -16,6 +16,8 @@ FIXED = {  # what cannot be set by its name -> why
     "backbone.classes": "it is the number of classes of the images; `data.class_subset` chooses among them",
 }
 
+LEAST_MAP = 2  # pixels of the last map at the smallest of several resolutions
+
 # What numbers have to be, by a setting's whole name or, for all others, by the last part of it.
 _LEAST = {
     "adapt_epochs": 0,
@@ -67,6 +69,7 @@ _LEAST = {
     "random_trials": 1,
     "refinement": 0,
     "resolution": 8,
+    "resolutions": 8,
     "rounds": 0,
     "samples": 1,
     "seed": 0,
@@ -144,6 +147,13 @@ def check(config: config_lib.Config) -> None:
     if config.space.units != config.backbone.units:
         expected = f"expected those of `backbone.base_widths`, {config.backbone.units}"
         raise errors.SettingError("space.units", f"{expected}, found {config.space.units}")
+    resolutions, largest = config.space.resolutions, config.backbone.resolution
+    if resolutions and resolutions[-1] != largest:
+        expected = f"expected {largest}, `backbone.resolution`, as the largest"
+        raise errors.SettingError("space.resolutions", f"{expected}, found {resolutions[-1]}")
+    if resolutions and dataclasses.replace(config.backbone, resolution=resolutions[0]).final_size < LEAST_MAP:
+        expected = f"expected pixels that leave {LEAST_MAP} × {LEAST_MAP} or more behind the last unit"
+        raise errors.SettingError("space.resolutions", f"{expected}, found {resolutions[0]}")
     phases = [phase.name for phase in config.supernet.phases]
     for number, name in enumerate(phases):  # folders
         if not name or "/" in name or name in phases[:number]:

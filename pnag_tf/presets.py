@@ -87,6 +87,17 @@ def preset(
     return config
 
 
+def searching(config: config_lib.Config, resolutions: tuple[int, ...]) -> config_lib.Config:
+    """The settings with the resolution searched among several; with one, it is that and nothing is searched.
+
+    Args:
+      resolutions: different ones, in pixels; the backbone gets the largest.
+    """
+    space = dataclasses.replace(config.space, resolutions=resolutions if len(resolutions) > 1 else ())
+    backbone = dataclasses.replace(config.backbone, resolution=resolutions[-1])
+    return dataclasses.replace(config, space=space, backbone=backbone)
+
+
 def _at(config: config_lib.Config, resolution: int) -> config_lib.Config:
     """A preset whose space is the same at all resolutions, at another one; 0 leaves it as it is."""
     if not resolution:

@@ -56,13 +56,16 @@ def _write_png(path, level):
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
         ({"archs": "a.csv"}, "--archs: expected --stage=finetune, found eval"),
         ({"device": "tpu"}, "--device=tpu; choose from cpu, gpu, mobile"),
-        ({"resolution": 0}, "--resolution: expected 8 or more, found 0"),
+        ({"resolution": ["0"]}, "--resolution: expected 8 or more, found 0"),
         ({"width": 0.0}, "--width: expected more than 0, found 0.0"),
         ({"architectures": 19}, "--architectures: expected 20 or more, found 19"),
         ({"rounds": 5, "measurements": 4}, "--measurements: expected 5 or more, one for each of --rounds, found 4"),
         ({"set": ["latency.threads=0"]}, "--threads: expected 1 or more, found 0"),
-        ({"preset": "demo", "resolution": 8}, "--resolution: expected pixels that a space fits ('small' from 16 to 64"),
-        ({"preset": "paper", "resolution": 32}, "--resolution: expected 128 or more, which the paper's space fits"),
+        ({"preset": "demo", "resolution": ["8"]}, "--resolution: expected pixels that a space fits ('small' from 16"),
+        ({"resolution": ["a"]}, "--resolution: expected pixels such as 160 or 96,128,160, found 'a'"),
+        ({"resolution": ["4", "16"]}, "--resolution: expected 8 or more, found 4"),
+        ({"preset": "demo", "resolution": ["8", "64"]}, "--resolution: expected pixels that leave 2 × 2 or more"),
+        ({"preset": "paper", "resolution": ["32"]}, "--resolution: expected 128 or more, which the paper's space fits"),
         ({"seed": -1}, "--seed: expected a number from 0 to 4294967295, found -1"),
         ({"set": ["data.batch_size=0"]}, "--set data.batch_size=...: expected 1 or more, found 0"),
         ({"set": ["data.batchsize=64"]}, "--set data.batchsize: no such setting; near: data.batch_size"),
@@ -89,9 +92,9 @@ def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, ca
     ("flags", "expected"),
     [
         ({}, (224, 1.2, 2000, 2000, 256)),
-        ({"resolution": 192, "width": 0.75, "architectures": 300}, (192, 0.75, 300, 2000, 256)),
+        ({"resolution": ["192"], "width": 0.75, "architectures": 300}, (192, 0.75, 300, 2000, 256)),
         ({"measurements": 100, "set": ["data.batch_size=64", "measure.architectures=40"]}, (224, 1.2, 40, 100, 64)),
-        ({"resolution": 160, "set": ["backbone.resolution=9", "backbone.resolution=128"]}, (128, 1.2, 2000, 2000, 256)),
+        ({"resolution": ["160"], "set": ["backbone.resolution=9", "backbone.resolution=8"]}, (8, 1.2, 2000, 2000, 256)),
     ],
 )
 def test_flags_change_the_preset_and_named_settings_change_both(flags, expected):
@@ -126,7 +129,7 @@ def test_named_settings_are_read_from_the_command_line():
     """With any other flag, and as often as one likes."""
     main.FLAGS(["main", "--set", "seed=3", "--set=measure.architectures=500", "--resolution=64", "--width=1.2"])
     assert main.FLAGS.set == ["seed=3", "measure.architectures=500"]
-    assert (main.FLAGS.resolution, main.FLAGS.width) == (64, 1.2)
+    assert (main.FLAGS.resolution, main.FLAGS.width) == (["64"], 1.2)
 
 
 def test_every_flag_of_a_setting_exists_and_every_setting_of_a_flag():
@@ -392,7 +395,7 @@ def test_a_given_supernet_is_adapted_to_other_images(supernet, tmp_path):
     for name, folder, flags, found in (
         ("classes", "two", {}, (presets.ADAPT_EPOCHS, 2, 16)),
         ("asked", "ten", {"adapt_epochs": 1.0}, (1.0, 10, 16)),
-        ("size", "two", {"adapt_epochs": None, "resolution": 24}, (presets.ADAPT_EPOCHS, 2, 24)),
+        ("size", "two", {"adapt_epochs": None, "resolution": ["24"]}, (presets.ADAPT_EPOCHS, 2, 24)),
     ):
         images = {"workdir": str(tmp_path / name), "data_dir": str(tmp_path / folder)}
         assert _run(**given, **flags, **images, stage="data") == 0

@@ -36,7 +36,7 @@ def check_supernet(config: config_lib.Config, path: str, supernet: ofa.Descripti
     for part, there in zip(("space", "backbone"), supernet, strict=True):
         for name, value in dataclasses.asdict(there).items():
             found = getattr(getattr(config, part), name)
-            if found != value and name != "resolution":  # to which it can be adapted
+            if found != value and name not in ("resolution", "resolutions"):  # of which no weight depends
                 raise errors.SettingError(f"{part}.{name}", f"expected {value}, which {path} has, found {found}")
 
 
@@ -110,7 +110,10 @@ def _with_classes(config: config_lib.Config, layout: layout_lib.Layout, force: b
 
 
 def _adapted(config: config_lib.Config, supernet_file: str) -> config_lib.Config:
-    """The settings that adapt a given supernet, where that is asked for, or its classes or its resolution differ."""
+    """The settings that adapt a given supernet, where that is asked for, or its classes or largest resolution differ.
+
+    Smaller resolutions alone are no reason: once-for-all's weights are trained for many.
+    """
     _, there = ofa.describe(supernet_file)
     if config.backbone == there and not config.supernet.adapt_epochs:
         return config

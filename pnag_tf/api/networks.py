@@ -24,7 +24,8 @@ class TrainedSupernet:
     Attributes:
       network: the `keras.Model` with all weights.
       space: the `SearchSpace` of the architectures in it.
-      image_shape: `(height, width, 3)` of the images that its networks take.
+      image_shape: `(height, width, 3)` of the images that its networks take; where resolutions are searched, of the
+        largest.
       classes: how many they tell apart.
     """
 

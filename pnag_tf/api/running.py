@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from matplotlib import figure as figure_lib
 
-from pnag_tf import overrides
+from pnag_tf import overrides, presets
 from pnag_tf.api import entering, networks, searching
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import evaluate, measure, pictures, stages, status
@@ -36,7 +36,8 @@ class Run:
       budgets_ms: latency budgets; by default five, spread over what was measured.
       seed: of everything random.
       settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
-      resolution: side of the images in pixels; by default the preset's. The space of preset `"demo"` fits it.
+      resolution: side of the images in pixels, by default the preset's; several of them, such as `(96, 128, 160)`, are
+        searched. The space of presets `"demo"` and `"photos"` fits the largest.
       force: start anew: what an earlier run left in the folder is removed when the first stage is made.
 
     Raises:
@@ -61,7 +62,7 @@ class Run:
         budgets_ms: Iterable[float] = (),
         seed: int = 0,
         settings: Iterable[str] = (),
-        resolution: int = 0,
+        resolution: int | Iterable[int] = 0,
         force: bool = False,
     ):
         self._records, self._supernet, self._force = os.fspath(records), os.fspath(supernet), force
@@ -69,7 +70,8 @@ class Run:
             raise errors.UserError("expected either records or a supernet, found both")
         count = entering.images_of(preset, "folder", os.fspath(images)) if images else 0
         dataset = "folder" if images else ""
-        config = dataclasses.replace(searching.starting(preset, resolution, dataset, count), seed=seed)
+        resolutions = tuple(sorted({resolution} if isinstance(resolution, int) else set(resolution)))
+        config = dataclasses.replace(searching.starting(preset, max(resolutions), dataset, count), seed=seed)
         how = dataclasses.replace(config.eval, budgets=tuple(map(float, budgets_ms)))
         if self._records:  # a preset's rounds measure on its supernet
             how = dataclasses.replace(how, rounds=0)
@@ -80,6 +82,8 @@ class Run:
         given = ofa.describe(self._supernet) if self._supernet else None
         if given:
             config = entering.with_supernet(config, given)
+        if any(resolutions):
+            config = presets.searching(config, resolutions)
         self.config = overrides.apply(config, settings)
         overrides.check(self.config)
         if self.config.method not in evaluate.METHODS:

@@ -205,6 +205,16 @@ class Splits:
         self._resolution = resolution
         self._seed = seed
         self._given = {"train": train, "validation": validation, "test": test}
+        self._scaled: dict[int, Splits] = {}
+
+    def at(self, resolution: int) -> Splits:
+        """The same parts of the same images, at another resolution."""
+        if resolution == self._resolution:
+            return self
+        if resolution not in self._scaled:
+            given = (self._given[name] for name in ("train", "validation", "test"))
+            self._scaled[resolution] = Splits(self.info, self._data, resolution, self._seed, *given, self.sizes)
+        return self._scaled[resolution]
 
     @functools.cached_property
     def _train(self) -> examples.Examples:

@@ -64,6 +64,8 @@ def caption(row: Mapping[str, Any]) -> str:
                 said = {"budget": style.budget, "latency": style.ms, "top1": style.percent}[kind](value)
                 parts.append(f"{words} {said}")
                 break
+    if pixels := row.get("resolution"):
+        parts.append(f"{pixels} px")
     return ", ".join(parts)
 
 

@@ -7,12 +7,14 @@ blocks into the latency of a network:
 
 The offset holds stem, first block and head, which all networks share. The scale holds what a block costs more inside a
 network than alone, mostly that its weights are no longer in the nearest cache. The curvature, never negative, holds
-what grows faster than the sum, for instance because the weights of larger networks do not fit the caches.
+what grows faster than the sum, for instance because the weights of larger networks do not fit the caches. Where
+resolutions are searched, each has its blocks, its networks and its three numbers.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -30,6 +32,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen
 
 CANDIDATES = 1000  # random architectures that the calibration networks are chosen from
+ARRAYS = ("offset_ms", "layer_ms", "curvature")  # of a table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +52,10 @@ class LatencyTable:
       space: the architectures that it holds for.
       backbone: what it holds for, too.
       device: whose latencies they are: the device's own description.
-      offset_ms: latency of the parts that all networks share.
-      layer_ms: float64 [layers, ratios * kernels], what each layer slot adds, in the order of `layer_one_hot`.
-      curvature: per ms; the square of the sum of the layers, times this, is added.
+      offset_ms: latency of the parts that all networks share, at each resolution: float64 [resolutions], [1] where
+        they are not searched.
+      layer_ms: float64 [layers, layer_settings], what each layer slot adds, in the order of `layer_one_hot`.
+      curvature: per ms, [resolutions]; the square of the sum of the layers, times this, is added.
       calibration: the networks that the offset and the scale were fitted to.
       check: other networks, measured in the same run, that only judge.
     """
@@ -59,16 +63,17 @@ class LatencyTable:
     space: space_lib.SearchSpace
     backbone: backbone_lib.Backbone
     device: str
-    offset_ms: float
+    offset_ms: np.ndarray
     layer_ms: np.ndarray
-    curvature: float
+    curvature: np.ndarray
     calibration: tuple[TimedNetwork, ...]
     check: tuple[TimedNetwork, ...]
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
         """Predicted latency of architectures: int32 [n, tokens] -> float64 [n]."""
         layers_ms = self.space.layer_one_hot(choices).astype(np.float64) @ self.layer_ms.ravel()
-        return self.offset_ms + layers_ms + self.curvature * layers_ms**2
+        here = self.space.resolution_places(np.atleast_2d(choices))
+        return self.offset_ms[here] + layers_ms + self.curvature[here] * layers_ms**2
 
     @property
     def error(self) -> float:
@@ -82,7 +87,7 @@ class LatencyTable:
         return [ordered[place] for place in dict.fromkeys(places.tolist())]
 
     def save(self, path: str | os.PathLike) -> None:
-        files.write_json(path, {**dataclasses.asdict(self), "layer_ms": self.layer_ms.tolist()})
+        files.write_json(path, dataclasses.asdict(self) | {name: getattr(self, name).tolist() for name in ARRAYS})
 
 
 def median_error(networks: Iterable[TimedNetwork]) -> float:
@@ -103,12 +108,14 @@ def load(
     if not isinstance(value, dict) or value.keys() != {field.name for field in dataclasses.fields(LatencyTable)}:
         raise errors.UserError(f"{path}: expected a latency table")
     expected = {"space": dataclasses.asdict(space), "backbone": dataclasses.asdict(backbone), "device": device}
-    # A table of an earlier version: what its backbone could not be yet, it was by default.
-    usual = json.loads(json.dumps(dataclasses.asdict(backbone_lib.Backbone())))
-    found = value | {"backbone": usual | value["backbone"]}
+    # A table of an earlier version: what its space or backbone could not be yet, it was by default.
+    usual = {"space": space_lib.SearchSpace(), "backbone": backbone_lib.Backbone()}
+    usual = json.loads(json.dumps({part: dataclasses.asdict(settings) for part, settings in usual.items()}))
+    found = value | {part: usual[part] | value[part] for part in usual}
     for difference in frozen.differences(expected, found):
         raise errors.UserError(f"{path} is the table of another run: {difference}")
-    value["layer_ms"] = np.array(value["layer_ms"], np.float64)
+    for name in ARRAYS:  # before resolutions were searched two of them were numbers
+        value[name] = np.atleast_1d(np.array(value[name], np.float64))
     for part in ("calibration", "check"):
         value[part] = tuple(TimedNetwork(**net) for net in value[part])
     return LatencyTable(**{**value, "space": space, "backbone": backbone})
@@ -136,30 +143,32 @@ def measure_table(
       UserError: networks with slower blocks were not slower, as on a machine that is too busy to measure.
     """
     folder = pathlib.Path(f"{path}.parts")
-    slots = [_slot_block(backbone, *slot) for slot in _slots(space)]
+    slots = [_slot_block(backbone, slot) for slot in _slots(space)]
     blocks = [jobs.Job(block, lambda b=block: network.build_blocks([b])) for block in slots]
     sums = np.array([each.median_ms for each in jobs.measure(folder, "blocks", blocks, device, progress)])
 
-    calibration, check = _choose(space, sums, settings, rng)
-    choices = np.concatenate([calibration, check])
+    parts = [_choose(space, place, sums, settings, rng) for place in range(max(1, len(space.resolutions)))]
+    choices = np.concatenate([rows for part in parts for rows in part])
+    judges = np.repeat([False, True] * len(parts), [len(rows) for part in parts for rows in part])
     archs = space.decode(choices)
     nets = [jobs.Job((backbone, arch), lambda a=arch: network.build(backbone, a)) for arch in archs]
     latencies = jobs.measure(folder, "networks", nets, device, progress)
     network_ms = np.array([each.median_ms for each in latencies])
 
-    sums_ms, count = space.layer_one_hot(choices) @ sums, len(calibration)
-    offset_ms, scale, curvature = fit(sums_ms[:count], network_ms[:count])
-    predicted_ms = offset_ms + scale * sums_ms + curvature * sums_ms**2
+    sums_ms, here = space.layer_one_hot(choices) @ sums, space.resolution_places(choices)
+    fits = [fit(sums_ms[~judges & (here == place)], network_ms[~judges & (here == place)]) for place in np.unique(here)]
+    offset_ms, scale, curvature = np.array(fits).T
+    predicted_ms = offset_ms[here] + scale[here] * sums_ms + curvature[here] * sums_ms**2
     rows = [TimedNetwork(str(a), float(p), float(m)) for a, p, m in zip(archs, predicted_ms, network_ms, strict=True)]
     table = LatencyTable(
         space=space,
         backbone=backbone,
         device=latencies[0].device,
         offset_ms=offset_ms,
-        layer_ms=(scale * sums).reshape(space.layers, -1),
+        layer_ms=(sums.reshape(space.layers, len(scale), -1) * scale[:, None]).reshape(space.layers, -1),
         curvature=curvature / scale**2,
-        calibration=tuple(rows[:count]),
-        check=tuple(rows[count:]),
+        calibration=tuple(row for row, judge in zip(rows, judges, strict=True) if not judge),
+        check=tuple(row for row, judge in zip(rows, judges, strict=True) if judge),
     )
     table.save(path)
     shutil.rmtree(folder)
@@ -202,31 +211,39 @@ def _least_relative_errors(features: np.ndarray, targets: np.ndarray) -> np.ndar
 # ---- which blocks and networks --------------------------------------------------------------------------------------
 
 
-def _slots(space: space_lib.SearchSpace) -> list[tuple[int, int, int, int]]:
-    """(unit, layer, ratio, kernel) in the order of `layer_one_hot`."""
-    return [
-        (unit, layer, ratio, kernel)
-        for unit in range(space.units)
-        for layer in range(space.max_depth)
-        for ratio in space.ratios
-        for kernel in space.kernels
-    ]
+def _slots(space: space_lib.SearchSpace) -> list[tuple[int, int, int, int, int]]:
+    """(unit, layer, resolution, ratio, kernel) in the order of `layer_one_hot`; resolution 0 is the backbone's."""
+    ranges = range(space.units), range(space.max_depth), space.resolutions or (0,), space.ratios, space.kernels
+    return list(itertools.product(*ranges))
 
 
-def _slot_block(backbone: backbone_lib.Backbone, unit: int, layer: int, ratio: int, kernel: int) -> backbone_lib.Block:
+def _slot_block(backbone: backbone_lib.Backbone, slot: tuple[int, int, int, int, int]) -> backbone_lib.Block:
     """The block without its place in the network: equal blocks are measured once."""
+    unit, layer, resolution, ratio, kernel = slot
+    backbone = dataclasses.replace(backbone, resolution=resolution or backbone.resolution)
     return dataclasses.replace(backbone.block(unit, layer, ratio, kernel), name="block", unit=0, layer=0)
 
 
 def _choose(
-    space: space_lib.SearchSpace, sums: np.ndarray, settings: config.Latency, rng: np.random.Generator
+    space: space_lib.SearchSpace, place: int, sums: np.ndarray, settings: config.Latency, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Calibration networks, spread evenly over the range of skewed ones, and check networks, uniform and skewed."""
-    candidates = skewed(space, rng, CANDIDATES)
+    """Calibration networks, spread evenly over the range of skewed ones, and check networks, uniform and skewed.
+
+    Args:
+      place: of their resolution among those of the space.
+    """
+
+    def here(choices: np.ndarray) -> np.ndarray:
+        if space.resolutions:
+            choices[:, -1] = place
+        return choices
+
+    candidates = here(skewed(space, rng, CANDIDATES))
     order = np.argsort(space.layer_one_hot(candidates) @ sums, kind="stable")
     calibration = candidates[order[np.linspace(0, CANDIDATES - 1, settings.calibration_networks).astype(int)]]
     count = settings.check_networks
-    return calibration, np.concatenate([space.sample(rng, count - count // 2), skewed(space, rng, count // 2)])
+    check = np.concatenate([space.sample(rng, count - count // 2), skewed(space, rng, count // 2)])
+    return calibration, here(check)
 
 
 def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -> np.ndarray:
@@ -236,9 +253,8 @@ def skewed(space: space_lib.SearchSpace, rng: np.random.Generator, count: int) -
     finds has none of them.
     """
     choices = np.zeros((count, space.tokens), np.int32)
-    for kind in ("depth", "ratio", "kernel"):
-        columns = np.flatnonzero(np.array(space.token_kinds) == kind)
-        options = space.token_sizes[columns[0]]
+    for kind, values in space.options.items():
+        columns, options = np.flatnonzero(np.array(space.token_kinds) == kind), len(values)
         shares = rng.dirichlet(np.full(options, 0.4), count).cumsum(axis=1)
         drawn = np.sum(rng.random((count, len(columns), 1)) > shares[:, None, :], axis=2)
         choices[:, columns] = np.minimum(drawn, options - 1)  # shares may end a rounding error below 1

@@ -78,10 +78,12 @@ def of(
       mean, std: what the images are normalised by, one a colour channel.
       most: mistakes that are kept.
     """
+    # Called as it is, a Keras model keeps what every layer puts out until the last one has: gigabytes at 224 pixels.
+    answer = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
     parts, worst, start = [], [], 0
     for images, labels in batches:
         labels = tf.cast(labels, tf.int32)
-        logits = network(images, training=False)
+        logits = answer(images)
         likely = tf.nn.softmax(logits).numpy()
         named = likely.argmax(1).astype(np.int32)
         sure = likely.max(1).astype(np.float32)

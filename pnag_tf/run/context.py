@@ -22,7 +22,7 @@ from pnag_tf.run import folder, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import model as supernet_lib
-from pnag_tf.supernet import ofa, shrinking, subnet
+from pnag_tf.supernet import shrinking, subnet, transfer
 from pnag_tf.util import errors, files, scalars
 
 
@@ -75,7 +75,7 @@ class Resources:
     @functools.cached_property
     def supernet(self) -> supernet_lib.Supernet:
         """The supernet, trained here or given, with its weights."""
-        return ofa.load(self.supernet_path)
+        return transfer.load(self.supernet_path, self._config.space, self._config.backbone)
 
     @functools.cached_property
     def subnets(self) -> subnet.Subnets:

@@ -45,28 +45,24 @@ def variants(
     made = quantization.make(
         [(finalists_lib.model(subnets, each), each.exported) for each in distinct],
         config.eval.quantize,
-        _representative(subnets),
-        lambda: splits.test(config.measure.batch_size),
+        lambda resolution: _representative(splits.at(resolution)),
+        lambda resolution: splits.at(resolution).test(config.measure.batch_size),
         lambda tflites: reference.latencies_at(tflites, device, known),
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
 
 
-def _representative(subnets: subnet.Subnets) -> np.ndarray:
+def _representative(splits: data.Splits) -> np.ndarray:
     """As many calibration images as quantisation looks at: float32 [n, r, r, 3]."""
-    found, count = [], 0
-    for images in subnets.calibration:
-        found.append(np.asarray(images))
-        count += len(images)
-        if count >= quantization.CALIBRATION_IMAGES:
-            break
-    return np.concatenate(found)[: quantization.CALIBRATION_IMAGES]
+    count = quantization.CALIBRATION_IMAGES
+    return np.concatenate([images.numpy() for images, _ in splits.calibration(count, count)])
 
 
 def tested(config: config_lib.Config, network: keras.Model, splits: data.Splits) -> answers_lib.Answers:
     """What a chosen network answers on the test images; with `variants` the one place that reads them."""
-    return answers_lib.of(network, splits.test(config.measure.batch_size), splits.info.mean, splits.info.std)
+    test = splits.at(network.input_shape[1]).test(config.measure.batch_size)
+    return answers_lib.of(network, test, splits.info.mean, splits.info.std)
 
 
 def objective(config: config_lib.Config, answers: answers_lib.Answers) -> dict[str, str]:
@@ -144,7 +140,7 @@ def write(
     description = row | {
         "file": file.name,
         "device": measured_on,
-        "resolution": config.backbone.resolution,
+        "resolution": row.get("resolution", config.backbone.resolution),
         "class_names": info.class_names,
         "mean": info.mean,
         "std": info.std,
@@ -168,7 +164,7 @@ def _card(
             row=description,
             stem=stem,
             device=description["device"],
-            resolution=config.backbone.resolution,
+            resolution=description["resolution"],
             class_names=splits.info.class_names,
             data=splits.info,
             data_dir=config.data.data_dir,

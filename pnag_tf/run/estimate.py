@@ -117,10 +117,10 @@ def _start(context: context_lib.Context):
     config = context.config
     if not context.supernet_file:
         return shrinking.fresh(config)
-    given = ofa.load(context.supernet_file)
     if not config.supernet.adapt_epochs:
-        return given
-    return transfer.adapted(given, config.backbone, config.supernet.dropout, config.seed)
+        return context.resources.supernet
+    given = ofa.load(context.supernet_file)
+    return transfer.adapted(given, config.space, config.backbone, config.supernet.dropout, config.seed)
 
 
 def _step_s(context: context_lib.Context, net, number: int) -> tuple[float, float]:

@@ -70,10 +70,12 @@ ROW = ("method", "budget_ms", "arch", "predicted_top1", "predicted_latency_ms")
 
 def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Candidates, place: int) -> dict:
     """What is known of a proposal before it is deployed, as columns."""
+    (arch,) = context.config.space.decode(found.choices[place])
     return {
         "method": context.config.method,
         "budget_ms": digits.shortest(budget_ms),
-        "arch": str(context.config.space.decode(found.choices[place])[0]),
+        "arch": str(arch),
+        **({"resolution": arch.resolution} if arch.resolution else {}),
         "predicted_top1": f"{found.top1[place]:.4f}",
         "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
     }

@@ -60,7 +60,8 @@ def _facts(context: context_lib.Context) -> Iterator[tuple[str, str]]:
         for what, of_all in zip(("width", "height"), sizes.T, strict=True):
             least, median, most = (f"{value:,.0f}" for value in np.percentile(of_all, (0, 50, 100)))
             yield what, f"{least} px" if least == most else f"{least} to {most} px, median {median}"
-    yield "trained on at", f"{context.config.backbone.resolution} px"
+    resolutions = context.config.space.resolutions or (context.config.backbone.resolution,)
+    yield "trained on at", f"{', '.join(map(str, resolutions))} px"
     yield "augmentation", settings.augmentation
     yield "SHA-256", info.digest
 

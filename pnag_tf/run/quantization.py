@@ -55,8 +55,8 @@ class Variant:
 def make(
     networks: Sequence[tuple[keras.Model, bytes]],
     kinds: Iterable[str],
-    representative: np.ndarray,
-    test: Callable[[], Iterable],
+    representative: Callable[[int], np.ndarray],
+    test: Callable[[int], Iterable],
     measure: Callable[[Sequence[bytes]], Sequence[devices.MeasuredLatency]],
 ) -> list[list[Variant]]:
     """Every network in float32 and in each of `kinds`; warns of kinds that XNNPACK runs in pieces.
@@ -66,20 +66,21 @@ def make(
     Args:
       networks: (Keras model, its float32 .tflite) pairs.
       kinds: of `export.QUANTIZATIONS`, without float32.
-      representative: images float32 [n, r, r, 3]; the first CALIBRATION_IMAGES are used.
-      test: answers the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images.
+      representative: resolution r -> images float32 [n, r, r, 3]; the first CALIBRATION_IMAGES are used.
+      test: resolution r -> the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images.
       measure: .tflite contents -> latencies, all in one call.
 
     Raises:
       ExportError: a network cannot be converted; see `export.convert`.
     """
     kinds = list(kinds)
-    representative = representative[:CALIBRATION_IMAGES]
     tflites = []
     for model, float32 in tqdm(networks, desc="quantise", unit="network"):
-        others = [export.convert(model, quantization=kind, representative=representative) for kind in kinds]
+        images = representative(model.input_shape[1])[:CALIBRATION_IMAGES]
+        others = [export.convert(model, quantization=kind, representative=images) for kind in kinds]
         tflites.append([float32, *others])
-    judged = [judge(each, test()) for each in tqdm(tflites, desc="test", unit="network")]
+    tested = tqdm(zip(networks, tflites, strict=True), total=len(tflites), desc="test", unit="network")
+    judged = [judge(each, test(model.input_shape[1])) for (model, _), each in tested]
     latencies = iter(measure([tflite for each in tflites for tflite in each]))
     made = [
         [

@@ -149,7 +149,8 @@ def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
         facts.append(("records", settings["records_file"]))
     else:
         facts.append(("images", f"{data['dataset']} {data['data_dir']}".strip()))
-        facts.append(("resolution", f"{backbone['resolution']} px, {backbone['classes']} classes"))
+        pixels = ", ".join(map(str, space.resolutions or (backbone["resolution"],)))
+        facts.append(("resolution", f"{pixels} px, {backbone['classes']} classes"))
     facts.append(("width multiplier", f"{backbone['width_multiplier']:g}"))
     facts.append(("architectures in the space", f"{space.size:,}" if space.size < 10**9 else f"{space.size:.3g}"))
     if (found := signal.of_run(layout)) is not None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import side_by_side
+from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune, model, ofa, shrinking, transfer
@@ -26,7 +27,7 @@ def supernet(context: context_lib.Context) -> None:
     config, path = context.config, context.supernet_file
 
     def begin() -> model.Supernet:
-        return transfer.adapted(ofa.load(path), config.backbone, config.supernet.dropout, config.seed)
+        return transfer.adapted(ofa.load(path), config.space, config.backbone, config.supernet.dropout, config.seed)
 
     with context.timed("supernet"):
         shrinking.train(
@@ -70,7 +71,7 @@ def here(context: context_lib.Context, arch: str, epoch: Callable[[], None] | No
     return finetune.train(
         _start(context, arch),
         planned(context, arch),
-        context.resources.splits,
+        context.resources.splits.at(_backbone(context, arch).resolution),
         folder,
         progress=epoch is None,
         log=counted if epoch else log,
@@ -94,6 +95,10 @@ def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes:
 def _start(context: context_lib.Context, arch: str) -> Callable[[], keras.Model]:
     """Makes the network that a training begins with."""
     return lambda: context.resources.subnets.extract(context.config.space.encode([arch])[0])
+
+
+def _backbone(context: context_lib.Context, arch: str) -> backbone_lib.Backbone:
+    return context.config.backbone.at(space_lib.Architecture.parse(arch))
 
 
 def _madds(context: context_lib.Context, arch: str) -> int:

@@ -23,7 +23,6 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files
 
 FILE = "generator.npz"
-KINDS = ("depth", "ratio", "kernel")
 
 
 class Generator:
@@ -48,11 +47,11 @@ class Generator:
         self.space, self.settings = space, settings
         self.budgets_ms = np.asarray(budgets_ms, float)
         self._encoder = features.Encoder(space)
-        self._options = {"depth": len(space.depths), "ratio": len(space.ratios), "kernel": len(space.kernels)}
+        self._options = {kind: len(options) for kind, options in space.options.items()}
         starts = np.cumsum([1, *self._options.values()])  # row 0 of the embeddings opens the sequence
-        self._first_row = dict(zip(KINDS, starts.tolist(), strict=False))
+        self._first_row = dict(zip(self._options, starts.tolist(), strict=False))
         self._rows = int(starts[-1])
-        self._tokens = {k: [t for t, kind in enumerate(space.token_kinds) if kind == k] for k in KINDS}
+        self._tokens = {k: [t for t, kind in enumerate(space.token_kinds) if kind == k] for k in self._options}
         self._shapes = self._parameter_shapes()
         if theta is None:
             theta = self._initial(np.random.default_rng(seed))
@@ -131,7 +130,7 @@ class Generator:
         base = tf.range(count) * self._rows
         uniform = tf.random.stateless_uniform([space.tokens, count, int(sizes.max())], seed, minval=1e-20)
         noise = tf.unstack(-tf.math.log(-tf.math.log(uniform)))  # Gumbel: the largest noisy logit is a softmax draw
-        heads = {k: (tf.unstack(weights[f"head_{k}"]), tf.unstack(weights[f"head_bias_{k}"])) for k in KINDS}
+        heads = {k: (tf.unstack(weights[f"head_{k}"]), tf.unstack(weights[f"head_bias_{k}"])) for k in self._options}
         state = output = tf.zeros([count, self.settings.hidden])
         row, drawn, cells, limits = base, [], [], None
         for token, (kind, size) in enumerate(zip(space.token_kinds, sizes, strict=True)):
@@ -145,7 +144,7 @@ class Generator:
             head = self._tokens[kind].index(token) if self.settings.heads == "token" else 0
             logits = tf.matmul(output, heads[kind][0][head]) + heads[kind][1][head]
             choice = tf.argmax(logits + noise[token][:, :size], 1, output_type=tf.int32)
-            layer = (token % (1 + 2 * space.max_depth) - 1) // 2
+            layer = space.token_layers[token]
             if kind == "depth":
                 limits = tf.gather(tf.constant(space.depths), choice)
             elif layer >= space.depths[0]:

@@ -138,6 +138,10 @@ class Backbone:
             size = strided(size, stride)
         return size
 
+    def at(self, arch: space.Architecture) -> Backbone:
+        """The backbone at the resolution of an architecture, where it has one of its own."""
+        return dataclasses.replace(self, resolution=arch.resolution) if arch.resolution else self
+
     def first_block(self) -> Block | None:
         """The fixed block behind the stem, which does not expand."""
         if not self.base_first:
@@ -177,13 +181,13 @@ class Backbone:
         )
 
     def blocks(self, arch: space.Architecture) -> list[Block]:
-        """All blocks of an architecture in order, the fixed first one included."""
+        """All blocks of an architecture in order, the fixed first one included, at the architecture's resolution."""
         if len(arch.depths) != self.units:
             raise ValueError(f"architecture '{arch}' has {len(arch.depths)} units; the backbone has {self.units}")
-        slots = len(arch.kernels) // self.units
-        fixed = [self.first_block()] if self.base_first else []
+        slots, here = len(arch.kernels) // self.units, self.at(arch)
+        fixed = [here.first_block()] if self.base_first else []
         return fixed + [
-            self.block(unit, layer, arch.ratios[unit * slots + layer], arch.kernels[unit * slots + layer])
+            here.block(unit, layer, arch.ratios[unit * slots + layer], arch.kernels[unit * slots + layer])
             for unit, depth in enumerate(arch.depths)
             for layer in range(depth)
         ]

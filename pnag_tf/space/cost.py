@@ -35,6 +35,7 @@ def _joined(block: backbone_lib.Block) -> int:
 
 def madds(backbone: backbone_lib.Backbone, arch: space.Architecture) -> int:
     """Multiply-adds of the network for one image."""
+    backbone = backbone.at(arch)
     stem = backbone.stem_size**2 * 27 * backbone.stem
     head = backbone.final_size**2 * backbone.widths[-1] * backbone.final_expand
     mix = (backbone.final_expand or backbone.widths[-1]) * backbone.feature_mix

@@ -25,17 +25,19 @@ class Encoder:
     def active(self, choices: tf.Tensor) -> tf.Tensor:
         """bool ``[n, tokens]``: which tokens say something about the network."""
         depths = tf.gather(tf.constant(self.space.depths), tf.gather(choices, self.space.depth_columns, axis=1))
-        depths = tf.repeat(depths, self.space.tokens // self.space.units, axis=1)
-        return tf.constant(self.space.token_layers, tf.int32) < depths
+        return tf.constant(self.space.token_layers, tf.int32) < tf.gather(depths, self.space.token_units, axis=1)
 
     def one_hot(self, choices: tf.Tensor) -> tf.Tensor:
         """float32 ``[n, one_hot_size]``: each active token one-hot, inactive ones all zero."""
         return _equal(tf.where(self.active(choices), choices, -1), *self.space.one_hot_columns)
 
     def layer_one_hot(self, choices: tf.Tensor) -> tf.Tensor:
-        """float32 ``[n, layers * len(ratios) * len(kernels)]``: each active layer's (ratio, kernel) jointly."""
+        """float32 ``[n, layers * layer_settings]``: each active layer's (resolution, ratio, kernel) jointly."""
         ratios, kernels = self.space.ratio_columns.ravel(), self.space.kernel_columns.ravel()
-        joint = tf.gather(choices, ratios, axis=1) * len(self.space.kernels) + tf.gather(choices, kernels, axis=1)
+        joint = tf.gather(choices, ratios, axis=1)
+        if self.space.resolutions:
+            joint += choices[:, -1:] * len(self.space.ratios)
+        joint = joint * len(self.space.kernels) + tf.gather(choices, kernels, axis=1)
         active = tf.gather(self.active(choices), ratios, axis=1)
         return _equal(tf.where(active, joint, -1), *self.space.layer_one_hot_columns)
 

@@ -31,6 +31,8 @@ def build(
 ) -> keras.Model:
     """The network of an architecture, freshly initialised: images float32 [n, r, r, 3] -> logits [n, classes].
 
+    r is the architecture's resolution where it has one, else the backbone's.
+
     Args:
       dropout: rate in front of the classifier, in training.
       batch_norm_momentum: weight of the old moving average in each training step.
@@ -38,6 +40,7 @@ def build(
     Raises:
       ValueError: the architecture has another number of units than the backbone.
     """
+    backbone = backbone.at(arch)
     images = keras.Input((backbone.resolution, backbone.resolution, 3), name="images")
     x = stem(images, backbone, batch_norm_momentum)
     for block in backbone.blocks(arch):

@@ -3,9 +3,10 @@
 Two forms of one architecture:
 
 * `Architecture`, frozen and hashable, with values a person reads (kernel 5, expand ratio 6) and the string form
-  ``depths:kernels:ratios`` of the public PNAG record file;
+  ``depths:kernels:ratios`` of the public PNAG record file, with ``:resolution`` behind it where that is searched;
 * *choices*, int32 ``[tokens]``: indices into the options, in the order in which the generator decides
-  (supplement, section D): per unit the depth, then for each layer the expand ratio and the kernel.
+  (supplement, section D): per unit the depth, then for each layer the expand ratio and the kernel; at the end the
+  resolution, where it is searched.
 
 Layers beyond a unit's depth carry the value 0 in both forms, so that equal networks are equal data.
 Batches of choices, ``[n, tokens]``, are what the supernet, the predictors, the evaluator and the search consume.
@@ -28,34 +29,41 @@ class Architecture:
       depths: layers of each unit, ``[units]``.
       kernels: kernel size of each layer slot, ``[units * max_depth]``, 0 beyond the unit's depth.
       ratios: expand ratio of each layer slot, same shape, 0 beyond the unit's depth.
+      resolution: side of the images in pixels; 0 for the backbone's.
     """
 
     depths: tuple[int, ...]
     kernels: tuple[int, ...]
     ratios: tuple[int, ...]
+    resolution: int = 0
 
     def __str__(self) -> str:
-        return ":".join(",".join(map(str, part)) for part in (self.depths, self.kernels, self.ratios))
+        parts = [self.depths, self.kernels, self.ratios, *([(self.resolution,)] if self.resolution else [])]
+        return ":".join(",".join(map(str, part)) for part in parts)
 
     @classmethod
     def parse(cls, text: str) -> Architecture:
-        """Reads ``depths:kernels:ratios``; whether it lies in a space is `SearchSpace.check`'s business.
+        """Reads ``depths:kernels:ratios`` or ``depths:kernels:ratios:resolution``.
+
+        Whether it lies in a space is `SearchSpace.check`'s business.
 
         Raises:
-          ValueError: the text is not three colon-separated lists of whole numbers.
+          ValueError: the text is not three colon-separated lists of whole numbers, with one number behind or none.
         """
         parts = str(text).strip().split(":")
-        if len(parts) != 3:
-            raise ValueError(f"architecture '{text}' has {len(parts)} parts; expected depths:kernels:ratios")
+        if len(parts) not in (3, 4):
+            expected = "expected depths:kernels:ratios or depths:kernels:ratios:resolution"
+            raise ValueError(f"architecture '{text}' has {len(parts)} parts; {expected}")
         try:
-            return cls(*(tuple(int(value) for value in part.split(",")) for part in parts))
+            lists = (tuple(int(value) for value in part.split(",")) for part in parts[:3])
+            return cls(*lists, *map(int, parts[3:]))
         except ValueError:
             raise ValueError(f"architecture '{text}' holds a value that is no whole number") from None
 
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-    """Which depths, kernels and expand ratios may be chosen, and in how many units.
+    """Which depths, kernels and expand ratios may be chosen, and in how many units; and which resolutions.
 
     The default is the space of the paper: (81 + 729 + 6561)^5, about 2.2e19 architectures.
     """
@@ -64,10 +72,13 @@ class SearchSpace:
     depths: tuple[int, ...] = (2, 3, 4)  # layers that a unit may have
     kernels: tuple[int, ...] = (3, 5, 7)  # that a layer may have
     ratios: tuple[int, ...] = (3, 4, 6)  # that a layer may expand its channels by
+    resolutions: tuple[int, ...] = ()  # of the images, in pixels; empty = not searched, the backbone's alone
 
     def __post_init__(self):
-        for name in ("depths", "kernels", "ratios"):
+        for name in ("depths", "kernels", "ratios", "resolutions"):
             options = getattr(self, name)
+            if not options and name == "resolutions":
+                continue
             if not options or list(options) != sorted(set(options)) or options[0] < 1:
                 raise ValueError(f"{name} {options}: expected increasing positive numbers")
         if any(kernel % 2 == 0 for kernel in self.kernels):
@@ -87,13 +98,24 @@ class SearchSpace:
     @property
     def tokens(self) -> int:
         """Length of a choices vector."""
-        return self.units * (1 + 2 * self.max_depth)
+        return len(self.token_kinds)
 
     @property
     def size(self) -> int:
         """Number of different architectures."""
         per_layer = len(self.kernels) * len(self.ratios)
-        return sum(per_layer**depth for depth in self.depths) ** self.units
+        return sum(per_layer**depth for depth in self.depths) ** self.units * max(1, len(self.resolutions))
+
+    @property
+    def without_resolutions(self) -> SearchSpace:
+        """The same space at the backbone's resolution."""
+        return dataclasses.replace(self, resolutions=())
+
+    @functools.cached_property
+    def options(self) -> dict[str, tuple[int, ...]]:
+        """Kind of token, in the order in which they first appear -> what may be chosen."""
+        kinds = {"depth": self.depths, "ratio": self.ratios, "kernel": self.kernels}
+        return kinds | ({"resolution": self.resolutions} if self.resolutions else {})
 
     @functools.cached_property
     def depth_columns(self) -> np.ndarray:
@@ -112,18 +134,26 @@ class SearchSpace:
 
     @functools.cached_property
     def token_kinds(self) -> tuple[str, ...]:
-        """'depth', 'ratio' or 'kernel' for each token, in order."""
-        return ("depth", *("ratio", "kernel") * self.max_depth) * self.units
+        """'depth', 'ratio', 'kernel' or 'resolution' for each token, in order."""
+        units = ("depth", *("ratio", "kernel") * self.max_depth) * self.units
+        return units + (("resolution",) if self.resolutions else ())
+
+    @functools.cached_property
+    def token_units(self) -> np.ndarray:
+        """int ``[tokens]``: the unit that a token is about; 0 for the resolution, which is about all."""
+        units = np.zeros(self.tokens, int)
+        for columns in (self.depth_columns[:, None], self.ratio_columns, self.kernel_columns):
+            units[columns] = np.arange(self.units)[:, None]
+        return units
 
     @functools.cached_property
     def token_sizes(self) -> np.ndarray:
         """int ``[tokens]``: number of options of each token."""
-        sizes = {"depth": len(self.depths), "ratio": len(self.ratios), "kernel": len(self.kernels)}
-        return np.array([sizes[kind] for kind in self.token_kinds])
+        return np.array([len(self.options[kind]) for kind in self.token_kinds])
 
     @functools.cached_property
     def token_layers(self) -> np.ndarray:
-        """int ``[tokens]``: the layer of its unit that a token is about; −1 for a depth, which is always there."""
+        """int ``[tokens]``: the layer of its unit that a token is about; −1 for what is always there."""
         layers = np.full(self.tokens, -1)
         layers[self.ratio_columns] = layers[self.kernel_columns] = np.arange(self.max_depth)
         return layers
@@ -136,9 +166,13 @@ class SearchSpace:
 
     @functools.cached_property
     def layer_one_hot_columns(self) -> tuple[np.ndarray, np.ndarray]:
-        """(layer slot, ratio and kernel as one number) that each column of `layer_one_hot` tells of, int both."""
-        pairs = len(self.ratios) * len(self.kernels)
-        return np.divmod(np.arange(self.layers * pairs), pairs)
+        """(layer slot, its setting as one number) that each column of `layer_one_hot` tells of, int both."""
+        return np.divmod(np.arange(self.layers * self.layer_settings), self.layer_settings)
+
+    @property
+    def layer_settings(self) -> int:
+        """In how many ways a layer that is there can be: its resolution, ratio and kernel."""
+        return max(1, len(self.resolutions)) * len(self.ratios) * len(self.kernels)
 
     # ---- choices ------------------------------------------------------------------------------------------------
 
@@ -153,7 +187,12 @@ class SearchSpace:
     def active(self, choices: np.ndarray) -> np.ndarray:
         """bool ``[n, tokens]``: which tokens say something about the network."""
         depths = self.depth_values(choices)
-        return self.token_layers < np.repeat(depths, self.tokens // self.units, axis=-1)
+        return self.token_layers < depths[..., self.token_units]
+
+    def resolution_places(self, choices: np.ndarray) -> np.ndarray:
+        """Which of the resolutions each network takes, int ``[n]`` from choices ``[n, tokens]``; else 0."""
+        choices = np.asarray(choices)
+        return choices[..., -1] if self.resolutions else np.zeros(choices.shape[:-1], int)
 
     def canonical(self, choices: np.ndarray) -> np.ndarray:
         """The same networks with 0 in every token beyond the depth: int32 ``[n, tokens]``."""
@@ -219,9 +258,14 @@ class SearchSpace:
                 if value not in (options if inside else (0,)):
                     expected = f"choose from {_join(options)}" if inside else "expected 0 beyond the depth"
                     raise ValueError(f"{name} {value} in layer {slot}; {expected}")
+        if arch.resolution and arch.resolution not in self.resolutions:
+            expected = f"choose from {_join(self.resolutions)}" if self.resolutions else "this space searches none"
+            raise ValueError(f"resolution {arch.resolution} in architecture '{arch}'; {expected}")
 
     def encode(self, architectures: Iterable[Architecture | str]) -> np.ndarray:
         """Choices int32 ``[n, tokens]`` of architectures or their strings.
+
+        Where resolutions are searched, an architecture that names none takes the largest.
 
         Raises:
           ValueError: one of them does not lie in this space.
@@ -237,6 +281,8 @@ class SearchSpace:
                 (self.kernel_columns.ravel(), self.kernels, [a.kernels for a in rows]),
             ):
                 choices[:, columns] = np.maximum(np.searchsorted(options, np.asarray(values)), 0)
+            if self.resolutions:
+                choices[:, -1] = [self.resolutions.index(a.resolution or self.resolutions[-1]) for a in rows]
         return self.canonical(choices)
 
     def decode(self, choices: np.ndarray) -> list[Architecture]:
@@ -246,9 +292,10 @@ class SearchSpace:
         depths = self.depth_values(choices)
         ratios = np.where(layers, np.asarray(self.ratios)[choices[:, self.ratio_columns.ravel()]], 0)
         kernels = np.where(layers, np.asarray(self.kernels)[choices[:, self.kernel_columns.ravel()]], 0)
+        pixels = np.asarray(self.resolutions or (0,))[self.resolution_places(choices)]
         return [
-            Architecture(tuple(d), tuple(k), tuple(r))
-            for d, k, r in zip(depths.tolist(), kernels.tolist(), ratios.tolist(), strict=True)
+            Architecture(tuple(d), tuple(k), tuple(r), p)
+            for d, k, r, p in zip(depths.tolist(), kernels.tolist(), ratios.tolist(), pixels.tolist(), strict=True)
         ]
 
     # ---- features for predictors --------------------------------------------------------------------------------
@@ -262,15 +309,16 @@ class SearchSpace:
         return (np.take(marked, tokens, 1) == options).astype(np.float32)
 
     def layer_one_hot(self, choices: np.ndarray) -> np.ndarray:
-        """float32 ``[n, layers * len(ratios) * len(kernels)]``: each active layer's (ratio, kernel) jointly.
+        """float32 ``[n, layers * layer_settings]``: each active layer's (resolution, ratio, kernel) jointly.
 
         A cost that is a sum over layers, such as latency on most devices, is linear in these features.
         """
         choices = np.atleast_2d(choices)
-        layers, pairs = self.layer_one_hot_columns
-        joint = choices[:, self.ratio_columns] * len(self.kernels) + choices[:, self.kernel_columns]
+        layers, settings = self.layer_one_hot_columns
+        first = self.resolution_places(choices)[:, None, None] * len(self.ratios)
+        joint = (first + choices[:, self.ratio_columns]) * len(self.kernels) + choices[:, self.kernel_columns]
         marked = np.where(self.layer_active(choices), joint, -1).reshape(len(choices), -1)
-        return (np.take(marked, layers, 1) == pairs).astype(np.float32)
+        return (np.take(marked, layers, 1) == settings).astype(np.float32)
 
 
 def _join(options: Sequence[int]) -> str:

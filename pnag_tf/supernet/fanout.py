@@ -15,7 +15,7 @@ import numpy as np
 
 from pnag_tf import config as config_lib
 from pnag_tf import data
-from pnag_tf.supernet import ofa, shrinking, subnet
+from pnag_tf.supernet import shrinking, subnet, transfer
 from pnag_tf.util import errors, terminal
 
 CORES = 4  # of an actor where there is no GPU
@@ -99,7 +99,8 @@ class Judge:
         splits = data.load(
             config.data, config.backbone.resolution, config.seed, pathlib.Path(copies) if copies else None
         )
-        self._subnets = subnet.Subnets(ofa.load(supernet_path), shrinking.calibration_batches(config, splits))
+        net = transfer.load(supernet_path, config.space, config.backbone)
+        self._subnets = subnet.Subnets(net, shrinking.calibration_batches(config, splits))
         self._validation = shrinking.validation_batches(config, splits, config.measure.validation_images)
 
     def hits(self, choices: np.ndarray) -> list[np.ndarray]:

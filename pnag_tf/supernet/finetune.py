@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -18,7 +18,7 @@ from tqdm.keras import TqdmCallback
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.space import network as network_lib
-from pnag_tf.supernet import balance, fused, optimizers, subnet
+from pnag_tf.supernet import balance, fused, optimizers
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import files, scalars
 
@@ -139,15 +139,6 @@ def finished(folder: pathlib.Path, epochs: int) -> bool:
 def before_and_best(history: list[dict]) -> tuple[float, float]:
     """Validation top-1, fractions: of the network to begin with, and of the best epoch."""
     return history[0]["val_accuracy"], max(row["val_accuracy"] for row in history)
-
-
-def accuracy(network: keras.Model, batches: Iterable) -> tuple[float, float]:
-    """(top-1, top-5) of a network, fractions, on (images float32 [b, r, r, 3], labels int32 [b]) pairs."""
-    count, total = 0, 0
-    for images, labels in batches:
-        total = total + subnet.hits(network(images, training=False), tf.cast(labels, tf.int32))
-        count += len(labels)
-    return tuple((np.asarray(total) / count).tolist())
 
 
 def fed(

@@ -36,7 +36,9 @@ class Supernet(keras.Model):
       backbone: widths, strides, resolution, classes.
       dropout: rate before the classifier, in training.
 
-    Shapes: images float32 [b, r, r, 3]; choices int32 [tokens], see `space`; logits float32 [b, classes].
+    Shapes: images float32 [b, r, r, 3] of the backbone's resolution, which is the largest where it is searched;
+    choices int32 [tokens], see `space`; logits float32 [b, classes]. A network of a smaller resolution scales the
+    images down first.
 
     Batch norm statistics are one array, float32 [2, channels]: means and variances of all batch norms one after the
     other, in network order. `forward` takes them as an argument, so a subnet's own statistics are data like its
@@ -139,6 +141,18 @@ class Supernet(keras.Model):
           logits float32 [b, classes], and the batch's statistics [2, channels] or None where they were given.
           Entries of layers and channels that took no part have variance 0.
         """
+        if not self.space.resolutions:
+            return self._forward(images, choices, statistics, training)
+        branches = [
+            lambda size=size: self._forward(_scaled(images, size), choices, statistics, training)
+            for size in self.space.resolutions
+        ]
+        known = tf.get_static_value(choices)
+        # A branch each: what is traced for a known size is faster, on small maps several times.
+        return tf.switch_case(choices[-1], branches) if known is None else branches[known[-1]]()
+
+    def _forward(self, images, choices, statistics, training):
+        """`forward` at the resolution that the images have."""
         stem, *parts, final = self._divide(statistics)
         x, found = self._bound(self.stem_norm, functools.partial(self._stem, images), stem)
         measured, x = [found], elastic.activate(x, self.backbone.edge_activation)
@@ -235,6 +249,13 @@ def _elastic_block(space, backbone, unit: int, layer: int) -> blocks_lib.Block:
         tuple(option.hidden for option in options),
         tuple(option.squeeze for option in options),
     )
+
+
+def _scaled(images, size: int):
+    """Images [b, r, r, 3] at `size` pixels, as the data pipeline scales them."""
+    if images.shape[1] == size:
+        return images
+    return tf.cast(tf.image.resize(images, (size, size), antialias=True), images.dtype)
 
 
 def _fresh_statistics(shape, dtype=None):

@@ -135,7 +135,7 @@ class Trainer(keras.Model):
 
 
 def phase_options(space: space_lib.SearchSpace, phase: config_lib.Phase) -> list[list[int]]:
-    """For each token the option indices that a phase may draw.
+    """For each token the option indices that a phase may draw; resolutions are drawn in all phases.
 
     Raises:
       UserError: the phase names an option that the space does not have.
@@ -150,6 +150,7 @@ def phase_options(space: space_lib.SearchSpace, phase: config_lib.Phase) -> list
         if unknown:
             raise errors.UserError(f"phase '{phase.name}': {kind} {unknown[0]}; choose from {options}")
         by_kind[kind] = [options.index(value) for value in asked or options[-1:]]
+    by_kind["resolution"] = list(range(len(space.resolutions)))  # elastic from the first phase (once-for-all)
     return [by_kind[kind] for kind in space.token_kinds]
 
 
@@ -249,8 +250,7 @@ def finished(config: config_lib.Config, folder: pathlib.Path) -> list[pathlib.Pa
 
 def largest(net: supernet_lib.Supernet) -> Callable:
     """images -> logits of the largest network of a supernet, with its moving statistics."""
-    choices = tf.constant(net.space.largest())
-    return lambda images: net({"images": images, "choices": choices}, training=False)
+    return lambda images: net({"images": images, "choices": tf.constant(net.space.largest())}, training=False)
 
 
 def fresh(config: config_lib.Config) -> supernet_lib.Supernet:

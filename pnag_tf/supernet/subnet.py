@@ -112,11 +112,6 @@ def right(logits, labels):
     return tf.stack([tf.math.in_top_k(labels, logits, k) for k in (1, min(5, logits.shape[-1]))])
 
 
-def hits(logits, labels):
-    """Number of images whose label is the first, and among the first five, of logits [b, classes]: int32 [2]."""
-    return tf.reduce_sum(tf.cast(right(logits, labels), tf.int32), 1)
-
-
 def extract(
     net: supernet_lib.Supernet, arch: space_lib.Architecture, statistics: np.ndarray | None = None
 ) -> keras.Model:

@@ -19,8 +19,9 @@ from pnag_tf.tuning import trials
 def choices(space: space_lib.SearchSpace, hp: keras_tuner.HyperParameters) -> np.ndarray:
     """Declares every token of the space as a hyperparameter and reads its value: canonical int32 ``[tokens]``.
 
-    The names are ``unit1/depth``, ``unit1/layer1/ratio``, ``unit1/layer1/kernel`` and so on, the values those of the
-    space. Layers beyond the smallest depth are conditional on their unit's depth.
+    The names are ``unit1/depth``, ``unit1/layer1/ratio``, ``unit1/layer1/kernel`` and so on, and ``resolution`` where
+    it is searched; the values are those of the space. Layers beyond the smallest depth are conditional on their unit's
+    depth.
     """
     found = np.zeros(space.tokens, np.int32)
     for unit in range(space.units):
@@ -39,6 +40,8 @@ def choices(space: space_lib.SearchSpace, hp: keras_tuner.HyperParameters) -> np
                     value = hp.Choice(f"unit{unit + 1}/layer{layer + 1}/{kind}", list(options))
                     if value is not None:  # the layer is there
                         found[columns[unit, layer]] = options.index(value)
+    if space.resolutions:
+        found[-1] = space.resolutions.index(hp.Choice("resolution", list(space.resolutions)))
     return found
 
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import pathlib
 
 import numpy as np
@@ -109,7 +110,7 @@ def test_prediction_is_the_offset_and_the_blocks_that_are_there(small_space, tab
             for layer in range(small_space.depths[choice[column]]):
                 slot = unit * small_space.max_depth + layer
                 layers_ms += table.layer_ms[slot, choice[column + 2 + 2 * layer]]  # one ratio: the kernel alone counts
-        rows.append(table.offset_ms + layers_ms + table.curvature * layers_ms**2)
+        rows.append(table.offset_ms[0] + layers_ms + table.curvature[0] * layers_ms**2)
     np.testing.assert_allclose(table.latency_ms(choices), rows)
     assert table.latency_ms(choices).dtype == np.float64
 
@@ -170,3 +171,29 @@ def test_table_of_this_machine(small_space, backbone, tmp_path):
     assert np.isfinite(table.latency_ms(choices)).all()
     assert (table.layer_ms > 0).all()
     assert table.device == host.describe()
+
+
+def test_each_resolution_has_its_blocks_and_its_networks(small_space, backbone, path, tmp_path):
+    """The table of two resolutions holds at the larger one what the table of that one alone does."""
+    both = dataclasses.replace(small_space, resolutions=(8, 16))
+    table = measure(both, backbone, Fake(), tmp_path / "table.json")
+    assert table.offset_ms.shape == table.curvature.shape == (2,)
+    assert table.layer_ms.shape == (both.layers, both.layer_settings)
+    assert len(table.calibration) == 2 * 4 and len(table.check) == 2 * 2 and table.error < 0.05
+    assert {net.arch.rsplit(":", 1)[1] for net in table.calibration} == {"8", "16"}
+    alone = latency_table.load(path, small_space, backbone, "fake")
+    choices = small_space.sample(np.random.default_rng(1), 20)
+    here = np.concatenate([choices, np.ones_like(choices[:, :1])], 1)
+    np.testing.assert_allclose(table.latency_ms(here), alone.latency_ms(choices), rtol=0.05)
+    again = latency_table.load(tmp_path / "table.json", both, backbone, "fake")
+    np.testing.assert_array_equal(again.latency_ms(here), table.latency_ms(here))
+
+
+def test_a_table_from_before_resolutions_were_searched_is_read(small_space, backbone, table, tmp_path):
+    value = json.loads(json.dumps(dataclasses.asdict(table), default=np.ndarray.tolist))
+    value |= {name: value[name][0] for name in ("offset_ms", "curvature")}
+    del value["space"]["resolutions"]
+    (tmp_path / "old.json").write_text(json.dumps(value))
+    choices = small_space.sample(np.random.default_rng(1), 5)
+    old = latency_table.load(tmp_path / "old.json", small_space, backbone, "fake")
+    np.testing.assert_array_equal(old.latency_ms(choices), table.latency_ms(choices))

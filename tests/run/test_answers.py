@@ -23,8 +23,8 @@ class Network:
 
     def __call__(self, images, training):
         assert not training
-        numbers = np.round((images.numpy()[:, 0, 0, 0] * 0.25 + 0.5) * 255).astype(int)
-        return tf.constant(LOGITS[numbers])
+        numbers = tf.round((images[:, 0, 0, 0] * 0.25 + 0.5) * 255)
+        return tf.gather(LOGITS, tf.cast(numbers, tf.int32))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4, 6])

@@ -6,6 +6,7 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from absl.testing import flagsaver
 
 from pnag_tf import config, data, main, presets
@@ -64,7 +65,8 @@ def chosen(space, subnets):
 
 @pytest.fixture(scope="module")
 def made(model, chosen, batches, images):
-    return quantization.make([(model, chosen[0].exported)], ("float16", "int8"), images, lambda: batches, _measure)
+    networks, kinds = [(model, chosen[0].exported)], ("float16", "int8")
+    return quantization.make(networks, kinds, lambda pixels: images, lambda pixels: batches, _measure)
 
 
 def _measure(tflites):
@@ -118,6 +120,8 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
     """The stage `eval` from the moment at which the networks are chosen: called with the kinds that are asked for."""
     info = data.DatasetInfo("test", tuple("abcdefghij"), 1, 1, 60, 16, (0.5,), (0.5,))
     splits = types.SimpleNamespace(info=info, test=lambda batch_size: batches)
+    splits.at = lambda pixels: splits if pixels == 16 else None
+    splits.calibration = lambda count, batch_size: [(tf.constant(pictures), labels) for pictures, labels in batches]
 
     found = [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
     for module, name, answer in (

@@ -83,3 +83,42 @@ def test_crossover_takes_every_active_token_from_a_parent_that_has_it(space):
 def test_errors_say_both_sides(text, message):
     with pytest.raises(ValueError, match=message):
         space_lib.SearchSpace().encode([text])
+
+
+WITH_PIXELS = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3, 5), ratios=(3, 4), resolutions=(12, 16))
+
+
+def test_a_searched_resolution_is_the_last_token_and_the_last_part_of_the_string():
+    assert WITH_PIXELS.token_kinds[-1] == "resolution" and WITH_PIXELS.tokens == 6
+    assert WITH_PIXELS.size == 2 * WITH_PIXELS.without_resolutions.size
+    (choices,) = WITH_PIXELS.encode(["1:5,0:4,0:12"])
+    assert choices.tolist() == [0, 1, 1, 0, 0, 0]
+    assert str(WITH_PIXELS.decode(choices)[0]) == "1:5,0:4,0:12"
+    every = itertools.product(*(range(n) for n in WITH_PIXELS.token_sizes))
+    assert len({str(WITH_PIXELS.decode(np.array(each))[0]) for each in every}) == WITH_PIXELS.size
+
+
+def test_an_architecture_without_a_resolution_is_of_the_largest():
+    assert (WITH_PIXELS.encode(["1:5,0:4,0"]) == WITH_PIXELS.encode(["1:5,0:4,0:16"])).all()
+    assert space_lib.Architecture.parse("1:5,0:4,0").resolution == 0
+
+
+def test_features_of_a_layer_are_joint_with_the_resolution():
+    small, large = WITH_PIXELS.layer_one_hot(WITH_PIXELS.encode(["1:5,0:4,0:12", "1:5,0:4,0:16"]))
+    assert np.flatnonzero(small).tolist() == [3] and np.flatnonzero(large).tolist() == [7]
+    assert len(small) == 2 * WITH_PIXELS.without_resolutions.layer_one_hot(np.zeros(5, np.int32)).size
+    assert WITH_PIXELS.one_hot(WITH_PIXELS.encode(["1:5,0:4,0:12"]))[0, -2:].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("space", "text", "message"),
+    [
+        (WITH_PIXELS, "1:5,0:4,0:14", "resolution 14 in architecture '1:5,0:4,0:14'; choose from 12, 16"),
+        (WITH_PIXELS, "1:5,0:4,0:a", "no whole number"),
+        (WITH_PIXELS, "1:5,0:4,0:12:1", "5 parts; expected depths:kernels:ratios or depths:kernels:ratios:resolution"),
+        (WITH_PIXELS.without_resolutions, "1:5,0:4,0:12", "this space searches none"),
+    ],
+)
+def test_errors_of_resolutions(space, text, message):
+    with pytest.raises(ValueError, match=message):
+        space.encode([text])

@@ -14,7 +14,7 @@ from matplotlib import image
 
 from pnag_tf import config as config_lib
 from pnag_tf import data, presets
-from pnag_tf.run import context, train
+from pnag_tf.run import answers, context, train
 from pnag_tf.space import network
 from pnag_tf.supernet import finetune
 from pnag_tf.supernet import model as supernet_lib
@@ -53,9 +53,9 @@ def whole(start, config, splits, tmp_path_factory):
 def test_the_best_epoch_by_validation_is_returned(whole, splits):
     trained, history = whole
     assert [row["epoch"] for row in history] == [0, 1, 2, 3]
-    top1, top5 = finetune.accuracy(trained, splits.validation(50))
-    assert top1 == pytest.approx(max(row["val_accuracy"] for row in history)) and top5 == 1
-    assert top1 > history[0]["val_accuracy"]
+    judged = answers.of(trained, splits.validation(50), splits.info.mean, splits.info.std)
+    assert judged.top1 == pytest.approx(max(row["val_accuracy"] for row in history)) and judged.top5 == 1
+    assert judged.top1 > history[0]["val_accuracy"]
     assert history[3]["loss"] < history[1]["loss"]
 
 
@@ -143,8 +143,8 @@ def test_mixed_precision_learns_and_leaves_a_float32_network(whole, start, confi
     np.testing.assert_allclose(*losses, rtol=0.1)
     assert losses[0] != losses[1]
     assert {layer.compute_dtype for layer in trained.layers} == {"float32"}
-    top1, _ = finetune.accuracy(trained, splits.validation(50))
-    assert top1 == pytest.approx(max(row["val_accuracy"] for row in history), abs=0.02)
+    judged = answers.of(trained, splits.validation(50), splits.info.mean, splits.info.std)
+    assert judged.top1 == pytest.approx(max(row["val_accuracy"] for row in history), abs=0.02)
 
 
 def test_a_loss_that_is_no_number_stops(tmp_path):

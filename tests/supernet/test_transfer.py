@@ -12,19 +12,20 @@ from pnag_tf.supernet import model, transfer
 
 def test_the_body_stays_and_the_classifier_is_new(supernet, backbone):
     other = dataclasses.replace(backbone, classes=3, resolution=24)
-    net = transfer.adapted(supernet, other, dropout=0.2, seed=1)
+    net = transfer.adapted(supernet, supernet.space, other, dropout=0.2, seed=1)
     assert net.backbone == other and net.dropout == 0.2
     new = {id(weight) for weight in net.classifier.weights}
     for weight, given in zip(net.weights, supernet.weights, strict=True):
         assert id(weight) in new or (weight.numpy() == given.numpy()).all()
-    again = transfer.adapted(supernet, other, dropout=0.2, seed=1)
+    again = transfer.adapted(supernet, supernet.space, other, dropout=0.2, seed=1)
     assert (again.classifier.kernel.numpy() == net.classifier.kernel.numpy()).all()
-    assert (transfer.adapted(supernet, other, 0.2, 2).classifier.kernel.numpy() != net.classifier.kernel.numpy()).any()
+    third = transfer.adapted(supernet, supernet.space, other, 0.2, 2)
+    assert (third.classifier.kernel.numpy() != net.classifier.kernel.numpy()).any()
 
 
 def test_the_features_are_those_of_the_given_supernet(supernet, backbone):
     """With the old classifier's weights put back, the logits are the same: the statistics came along too."""
-    net = transfer.adapted(supernet, backbone, supernet.dropout, seed=1)
+    net = transfer.adapted(supernet, supernet.space, backbone, supernet.dropout, seed=1)
     inputs = {"images": tf.random.stateless_normal([4, 16, 16, 3], [0, 1])}
     inputs["choices"] = tf.constant(supernet.space.smallest())
     assert not np.allclose(net(inputs), supernet(inputs))
@@ -35,8 +36,8 @@ def test_the_features_are_those_of_the_given_supernet(supernet, backbone):
 
 def test_another_backbone_is_refused(supernet, backbone):
     wider = dataclasses.replace(backbone, width_multiplier=2.0)
-    with pytest.raises(ValueError, match="expected the backbone of the given supernet"):
-        transfer.adapted(supernet, wider, 0.1, 0)
+    with pytest.raises(ValueError, match="expected space and backbone of the given supernet"):
+        transfer.adapted(supernet, supernet.space, wider, 0.1, 0)
     assert isinstance(supernet, model.Supernet)
 
 
