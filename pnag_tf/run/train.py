@@ -115,9 +115,9 @@ def planned(context: context_lib.Context, arch: str) -> config_lib.Config:
 
 
 def _epochs(context: context_lib.Context, arch: str) -> int:
-    """How many epochs a network is trained, where images are few as many more as it has too few steps."""
+    """How many epochs a network is trained; see `finetune.planned`."""
     config = planned(context, arch)
-    return finetune.planned_epochs(config.finetune, context.resources.splits.steps_per_epoch(config.data.batch_size))
+    return finetune.planned(config.finetune, context.resources.splits.steps_per_epoch(config.data.batch_size))[0]
 
 
 def _folder(context: context_lib.Context, arch: str) -> pathlib.Path:

@@ -22,6 +22,7 @@ from pnag_tf.supernet import balance, fused, optimizers
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import files, scalars
 
+LEAST_EPOCH = 50  # steps
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
 
 
@@ -46,7 +47,7 @@ def train(
       start: makes the network to begin with: images float32 [n, r, r, 3] -> logits [n, classes].
       config: data and fine-tuning settings.
       folder: keeps the start, the state after each epoch, the best network and the history.
-      steps: batches of an epoch, behind which the network is judged; 0 for all images.
+      steps: batches of an epoch, behind which the network is judged; 0 for what `planned` says.
 
     Returns:
       (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy`; epoch 0 is the start.
@@ -56,16 +57,17 @@ def train(
     """
     distribution = distribution or distribution_lib.make()
     settings, batch = config.finetune, config.data.batch_size
-    steps = steps or splits.steps_per_epoch(batch)
-    settings = dataclasses.replace(settings, epochs=planned_epochs(settings, steps))
+    if not steps:
+        epochs, steps = planned(settings, splits.steps_per_epoch(batch))
+        settings = dataclasses.replace(settings, epochs=epochs)
     begin(folder, start, distribution)
     history = _numbers(files.rows_left(folder / HISTORY))
     kept = distribution.written(folder / STATE)
     if finished(folder, settings.epochs):
         kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
         return keras.models.load_model(folder / BEST, compile=False), history
-    planned = dataclasses.replace(config, finetune=settings)
-    network = compiled(distribution.shared(folder / BEST), planned, steps, distribution)
+    config = dataclasses.replace(config, finetune=settings)
+    network = compiled(distribution.shared(folder / BEST), config, steps, distribution)
     feed = functools.partial(fed, classes=splits.info.classes, distribution=distribution)
     validation, weights = feed(splits.validation(config.measure.batch_size)), splits.class_weights
     if not history:
@@ -121,9 +123,20 @@ def _callbacks(
     return [*callbacks, TqdmCallback(verbose=0, desc=bar)] if bar else callbacks
 
 
-def planned_epochs(settings: config_lib.Finetune, steps_per_epoch: int) -> int:
-    """How many epochs a network is trained: those asked for, or more where they have fewer steps than they should."""
-    return max(settings.epochs, -(-settings.least_steps // steps_per_epoch)) if settings.epochs else 0
+def planned(settings: config_lib.Finetune, per_epoch: int) -> tuple[int, int]:
+    """(epochs, steps of each): those asked for, or `least_steps` where they have fewer.
+
+    Behind each the network is judged and kept. Where it is only for the steps, images so few that they fill a few
+    batches are not judged after each pass: it would take longer than the training, and the best of many looks at few
+    validation images is luck.
+
+    Args:
+      per_epoch: batches of all images.
+    """
+    if not settings.epochs or settings.epochs * per_epoch >= settings.least_steps:
+        return settings.epochs, per_epoch
+    steps = max(per_epoch, LEAST_EPOCH)
+    return -(-settings.least_steps // steps), steps
 
 
 def done_epochs(folder: pathlib.Path) -> int:

@@ -8,6 +8,7 @@ from pnag_tf import config as config_lib
 from pnag_tf import presets
 from pnag_tf.api import entering
 from pnag_tf.run import estimate
+from pnag_tf.run import probes as probes_lib
 from pnag_tf.util import errors, files
 
 
@@ -24,21 +25,23 @@ def settings(image_folder):
 @pytest.fixture
 def probes(monkeypatch):
     """A step of a phase takes 10 s to compile and 1 s; a network 1 ms an image to calibrate and 2 to judge."""
-    monkeypatch.setattr(estimate, "_step_s", lambda context, net, number: (10.0, 1.0))
-    monkeypatch.setattr(estimate, "_alone_step_s", lambda context, net: (10.0, 0.5))
-    monkeypatch.setattr(estimate._Judged, "pass_s", lambda self, choices: (0.001, 0.002))
-    monkeypatch.setattr(estimate, "_table_s", lambda config: 30.0)
+    monkeypatch.setattr(probes_lib.Training, "phase_s", lambda self, number: (10.0, 1.0, 3.0))
+    monkeypatch.setattr(probes_lib.Training, "alone_s", lambda self: (0.5, 2.0))
+    monkeypatch.setattr(probes_lib.Judging, "pass_s", lambda self, choices: (0.001, 0.002))
+    monkeypatch.setattr(probes_lib.Timing, "table_s", lambda self: 30.0)
+    monkeypatch.setattr(probes_lib.Timing, "measured_s", lambda self, networks, beside, calls: networks * 4.0)
 
 
 def test_the_parts_by_hand(settings, tmp_path, probes):
     run = entering.enter(settings, tmp_path / "run")
     found = {part.stage: part.seconds for part in estimate.parts(run)}
     # 240 images: 48 for the test, 38 for validation, 154 for training, which are 9 steps: a chunk of 50 a phase
-    assert found["supernet"] == pytest.approx(2 * (10 + 50 * 1.0))
-    assert found["records"] == pytest.approx(60 * (0.001 * 154 + 0.002 * 38))
-    alone = 5 * 2 * (9 * 0.5 + 0.002 * 38)
-    choosing = 5 * 4 * (0.001 * 154 + 0.002 * 38)
-    assert found["eval"] == pytest.approx(alone + choosing + 5 * 0.002 * 48)
+    record = 0.001 * 154 + 0.002 * 38
+    assert found["supernet"] == pytest.approx(2 * (10 + 50 * 1.0 + 3 + 2 * record))
+    assert found["records"] == pytest.approx(60 * record)
+    alone = 5 * 2 * (9 * 0.5 + 0.002 * 38 + 2.0)
+    choosing = 5 * 4 * record
+    assert found["eval"] == pytest.approx(alone + choosing + 2 * 5 * 4.0 + 5 * 0.002 * 48)
     rows = estimate.table(estimate.parts(run))
     assert [row["stage"] for row in rows] == ["data", "supernet", "latency_table", "records", "search", "eval", "all"]
     assert float(rows[-1]["minutes"]) == pytest.approx(sum(found.values()) / 60, abs=0.06)

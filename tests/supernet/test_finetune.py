@@ -59,6 +59,20 @@ def test_the_best_epoch_by_validation_is_returned(whole, splits):
     assert history[3]["loss"] < history[1]["loss"]
 
 
+@pytest.mark.parametrize(
+    ("epochs", "least_steps", "per_epoch", "expected"),
+    [
+        (2, 0, 9, (2, 9)),
+        (2, 300, 200, (2, 200)),  # more than the least as it is
+        (2, 300, 60, (5, 60)),
+        (2, 300, 7, (6, 50)),  # judged every 50 steps, not every 7
+        (0, 300, 7, (0, 7)),
+    ],
+)
+def test_few_images_are_judged_every_so_many_steps(epochs, least_steps, per_epoch, expected):
+    assert finetune.planned(config_lib.Finetune(epochs, least_steps=least_steps), per_epoch) == expected
+
+
 def test_a_killed_training_goes_on_to_the_same_result(whole, start, config, splits, tmp_path):
     def log(step, values):
         if step == 2:
