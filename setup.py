@@ -19,7 +19,7 @@ setuptools.setup(
         "pnag_tf.latency.android": ["profiles.json"],
     },
     entry_points={
-        "console_scripts": ["pnag=pnag_tf.main:run", "pnag-bench-android=pnag_tf.latency.android.cli:run"],
+        "console_scripts": ["pnag=pnag_tf.cli:run", "pnag-bench-android=pnag_tf.latency.android.cli:run"],
     },
     python_requires=">=3.10,<3.14",
     install_requires=[
@@ -44,6 +44,7 @@ setuptools.setup(
         "test": ["pytest>=8", "pytest-timeout", "pytest-xdist", "ruff>=0.12", "nbclient", "nbformat", "ipykernel"],
         "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.27"],
         "heic": ["pillow-heif"],
+        "mediapipe": ["mediapipe>=0.10.30"],  # opens deployed networks in a test
         "ray": ["ray>=2.40"],
         "ofa": ["torch>=2"],  # reads once-for-all's checkpoints, nothing else
     },

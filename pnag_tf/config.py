@@ -65,7 +65,7 @@ class Supernet:
     ema: float = 0.0  # part of the average of the weights kept in each step; a phase ends with it; 0 = no average
     least_steps: int = 0  # of all phases together; where few images give fewer, every phase is as much longer
     adapt_epochs: float = 0.0  # of a given supernet to other images; 0 = it is used as it is
-    adapt_learning_rate: float = 0.02  # of these epochs
+    adapt_learning_rate: float = 0.05  # of these epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,6 +177,7 @@ class Eval:
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
     quantize: tuple[Literal["float16", "dynamic_int8", "int8"], ...] = ()  # .tflite beside float32
+    raw_logits: bool = False  # networks give logits for normalised images, instead of probabilities for pixels
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Iterable
 
 from absl import flags, logging
 
@@ -30,6 +29,7 @@ from pnag_tf.zoo import shelf
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
 STAGES = (*stages.STAGES, "status")
+HIDDEN = ("method", "predicted_top1", "arch")  # columns that are for files
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(STAGES)}, or all")
@@ -51,6 +51,7 @@ flags.DEFINE_string("remote_dir", config_lib.Phone().remote_dir, "... folder on 
 flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each network)")
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
+flags.DEFINE_bool("raw_logits", False, "... that give logits for normalised images, not probabilities for pixels")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_float(
     "adapt_epochs", None, "... adapt it to the images for so long; by default where their classes or size differ", 0.0
@@ -113,6 +114,7 @@ SETTINGS = {  # as errors name them -> the flag
     "eval.measure_command": "measure_command",
     "eval.measurements": "measurements",
     "eval.quantize": "quantize",
+    "eval.raw_logits": "raw_logits",
     "eval.rounds": "rounds",
     "finetune.archs": "archs",
     "finetune.epochs": "finetune_epochs",
@@ -148,7 +150,7 @@ def main(argv: list[str]) -> int:
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
         if FLAGS.stage == "status":  # of whatever run lies there
-            _print_table(status.look(workdir), status.notes(workdir))
+            terminal.print_table(status.look(workdir), status.notes(workdir))
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
@@ -161,13 +163,13 @@ def main(argv: list[str]) -> int:
         if _is_estimated(run, stage):
             run = entering.estimated(run, FLAGS.hours)
             print("what the run will take, roughly:")
-            _print_table(estimate.table(estimate.read(run.layout.estimate)))
+            terminal.print_table(estimate.table(estimate.read(run.layout.estimate)))
             if FLAGS.estimate:
                 return 0
         _announce_rounds(run)
         for title, rows in stages.run(run, stage):
             print(f"\n{title}")
-            _print_table(rows, evaluate.notes(rows))
+            terminal.print_table(rows, evaluate.notes(rows), HIDDEN)
         print(f"{stage}: done, see {workdir}")
         return 0
     except folder.OtherSettings as error:
@@ -264,6 +266,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             config.eval,
             budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
             quantize=_kinds(),
+            raw_logits=FLAGS.raw_logits,
             rounds=_rounds(config.eval),
             measurements=_given("measurements", config.eval.measurements),
             measure_command=FLAGS.measure_command,
@@ -347,15 +350,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.2g} {unit}"
     return f"{seconds:.2g} seconds"
-
-
-def _print_table(rows: list[dict], notes: Iterable[str] = ()) -> None:
-    columns = [column for column in rows[0] if column not in ("method", "predicted_top1", "arch")]
-    widths = [max(len(column), *(len(str(row[column])) for row in rows)) for column in columns]
-    for cells in (columns, *([row[column] for column in columns] for row in rows)):
-        print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
-    for note in notes:
-        print(note)
 
 
 def run() -> None:

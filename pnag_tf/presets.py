@@ -20,6 +20,7 @@ from pnag_tf.util import errors
 NAMES = ("tiny", "demo", "photos", "search", "paper")
 SHRINKING = ("progressive", "sandwich")
 ADAPT_EPOCHS = 2.0  # of a given supernet to images with other classes or of another size
+ADAPT_STEPS = 0.3  # times the least steps of training from scratch (benchmarks/results.md)
 OF_PHOTOS = (64, 160, 320)  # pixels: at least, usually, at most
 FEW, MANY = 5000, 20_000  # photos
 LEAST_OF_PAPER = 128  # pixels: once-for-all trains on images from there
@@ -175,7 +176,8 @@ def adapted(config: config_lib.Config) -> config_lib.Config:
             config_lib.Phase("adapt_full", epochs / 2, settings.adapt_learning_rate, teacher=False),
             config_lib.Phase("adapt", epochs / 2, settings.adapt_learning_rate, **options),
         )
-    settings = dataclasses.replace(settings, adapt_epochs=epochs, phases=phases)
+    least_steps = round(ADAPT_STEPS * settings.least_steps)
+    settings = dataclasses.replace(settings, adapt_epochs=epochs, phases=phases, least_steps=least_steps)
     return dataclasses.replace(config, supernet=settings)
 
 

@@ -14,7 +14,8 @@ FLOORS = (
     ("latency", "presets", "supernet", "tuning", "figures"),
     ("run",),
     ("api",),
-    ("main",),
+    ("classify", "main"),
+    ("cli",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 PATHS = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

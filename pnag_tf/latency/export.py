@@ -30,6 +30,7 @@ import numpy as np
 import tensorflow as tf
 from ai_edge_litert import interpreter as litert
 
+from pnag_tf.space import network
 from pnag_tf.util import terminal
 
 QUANTIZATIONS = ("float32", "float16", "dynamic_int8", "int8")
@@ -105,6 +106,8 @@ def keras_file(model: keras.Model) -> bytes:
 def check_parity(model: keras.Model, tflite: bytes, tolerance: float | None = TOLERANCE, samples: int = 2) -> float:
     """The largest difference between .tflite and Keras on random inputs, as a fraction of the largest output.
 
+    Inputs are pixels where the model takes these, else normal numbers.
+
     Args:
       tolerance: the largest that is allowed; None allows any.
 
@@ -112,7 +115,9 @@ def check_parity(model: keras.Model, tflite: bytes, tolerance: float | None = TO
       ExportError: it is above `tolerance`, an output is not finite, or the shapes differ.
     """
     rng = np.random.default_rng(0)
-    inputs = rng.normal(size=(samples, *model.inputs[0].shape[1:])).astype(np.float32)
+    shape = (samples, *model.inputs[0].shape[1:])
+    takes_pixels = model.inputs[0].name == network.PIXELS
+    inputs = (rng.uniform(0, 255, shape) if takes_pixels else rng.normal(size=shape)).astype(np.float32)
     expected, actual = _answers(model, inputs), run(tflite, inputs)
     _finite("the Keras model", expected, "random input")
     _finite("the .tflite", actual, "random input")
@@ -140,6 +145,10 @@ class Runner:
             self._interpreters = [litert.Interpreter(model_content=tflite, num_threads=1) for _ in range(workers)]
             for interpreter in self._interpreters:
                 interpreter.allocate_tensors()
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self._interpreters[0].get_input_details()[0]["shape"].tolist())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """The outputs float32 [n, ...] on images float32 [n, ...]; n >= 1."""

@@ -84,4 +84,4 @@ def _quietly(what: str, done: int, total: int) -> None:
 
 
 def _job(config: config_lib.Config, arch: space_lib.Architecture) -> jobs.Job:
-    return jobs.Job((config.backbone, arch), lambda: network.build(config.backbone, arch))
+    return jobs.Job((config.backbone, arch), lambda: network.classifier(network.build(config.backbone, arch)))

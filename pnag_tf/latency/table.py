@@ -151,7 +151,7 @@ def measure_table(
     choices = np.concatenate([rows for part in parts for rows in part])
     judges = np.repeat([False, True] * len(parts), [len(rows) for part in parts for rows in part])
     archs = space.decode(choices)
-    nets = [jobs.Job((backbone, arch), lambda a=arch: network.build(backbone, a)) for arch in archs]
+    nets = [jobs.Job((backbone, arch), lambda a=arch: network.classifier(network.build(backbone, a))) for arch in archs]
     latencies = jobs.measure(folder, "networks", nets, device, progress)
     network_ms = np.array([each.median_ms for each in latencies])
 

@@ -118,7 +118,7 @@ def _made(context: context_lib.Context, name: str, seconds: float) -> dict:
     with context.timed(what):
         network, history = _train(context, name, folder, plan)
     took_s = context.seconds().get(what, 0.0) - plan["before_s"]
-    files.write_bytes(path, context.resources.device.export(network))
+    files.write_bytes(path, context.resources.exporter.export(network))
     answers = deploy.tested(config, network, context.resources.splits)
     answers_lib.write(_answers(context, name), answers)
     facts = {

@@ -18,7 +18,7 @@ from pnag_tf.latency import device as device_lib
 from pnag_tf.latency import gpu, host, jobs
 from pnag_tf.latency.android import measure as android
 from pnag_tf.latency.android import settings as android_settings
-from pnag_tf.run import folder, timing
+from pnag_tf.run import deployable, folder, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import model as supernet_lib
@@ -64,6 +64,11 @@ class Resources:
         if self._config.device == "gpu":
             return gpu.device(latency.gpu_batch, latency.allow_cpu)
         return host.device(latency.threads)
+
+    @functools.cached_property
+    def exporter(self) -> deployable.Exporter:
+        """What makes networks into files for the device."""
+        return deployable.Exporter(self._config, self.splits, self.device)
 
     @property
     def supernet_path(self) -> pathlib.Path:

@@ -6,15 +6,13 @@ import pathlib
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 
 from pnag_tf import config as config_lib
 from pnag_tf import data
-from pnag_tf.latency import device as devices
 from pnag_tf.latency import export
 from pnag_tf.run import answers as answers_lib
+from pnag_tf.run import deployable, provenance, quantization, reference
 from pnag_tf.run import finalists as finalists_lib
-from pnag_tf.run import provenance, quantization, reference
 from pnag_tf.space import cost
 from pnag_tf.supernet import subnet
 from pnag_tf.util import files, pages
@@ -26,8 +24,7 @@ RARE = 20  # test images of a class, fewer than which say little
 def variants(
     config: config_lib.Config,
     subnets: subnet.Subnets,
-    splits: data.Splits,
-    device: devices.Device,
+    exporter: deployable.Exporter,
     chosen: list[finalists_lib.Finalist],
     known: reference.Reference | None,
 ) -> list[list[quantization.Variant]]:
@@ -45,18 +42,12 @@ def variants(
     made = quantization.make(
         [(finalists_lib.model(subnets, each), each.exported) for each in distinct],
         config.eval.quantize,
-        lambda resolution: _representative(splits.at(resolution)),
-        lambda resolution: splits.at(resolution).test(config.measure.batch_size),
-        lambda tflites: reference.latencies_at(tflites, device, known),
+        exporter.quantized,
+        exporter.test,
+        lambda tflites: reference.latencies_at(tflites, exporter.device, known),
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
-
-
-def _representative(splits: data.Splits) -> np.ndarray:
-    """As many calibration images as quantisation looks at: float32 [n, r, r, 3]."""
-    count = quantization.CALIBRATION_IMAGES
-    return np.concatenate([images.numpy() for images, _ in splits.calibration(count, count)])
 
 
 def tested(config: config_lib.Config, network: keras.Model, splits: data.Splits) -> answers_lib.Answers:
@@ -109,7 +100,7 @@ def write(
     | file | what |
     |---|---|
     | `<path><suffix>` | the network |
-    | `<path>.json` | classes, resolution, normalisation, figures |
+    | `<path>.json` | classes, resolution, what it takes and gives, figures |
     | `<path>.md` | the model card |
     | `<path>.answers.npz` | what it answers on the test images |
     | `<path>_<kind>.tflite` | other kinds; those that an earlier network left there go |
@@ -141,6 +132,8 @@ def write(
         "file": file.name,
         "device": measured_on,
         "resolution": row.get("resolution", config.backbone.resolution),
+        "input": "normalised" if config.eval.raw_logits else "pixels",
+        "output": "logits" if config.eval.raw_logits else "probabilities",
         "class_names": info.class_names,
         "mean": info.mean,
         "std": info.std,

@@ -126,12 +126,12 @@ def _deploy(
     with context.timed(f"eval/{config.method}/choose"):
         weights = open_.image_weights(config.measure.finalist_images)
         chosen = finalists_lib.choose(
-            config, open_.subnets, open_.splits, open_.device, found, known, prediction, weights
+            config, open_.subnets, open_.splits, open_.exporter.device, found, known, prediction, weights
         )
     if config.finetune.epochs:
         budgets_ms = [asked.budget_ms for asked in found]
         train_all = functools.partial(train.alone, context)
-        chosen = finalists_lib.train_alone(chosen, budgets_ms, open_.subnets, open_.device, known, train_all)
+        chosen = finalists_lib.train_alone(chosen, budgets_ms, open_.subnets, open_.exporter.device, known, train_all)
     with context.timed(f"eval/{config.method}/deploy"):
         return _written(context, found, chosen, known)
 
@@ -149,7 +149,7 @@ def _written(
         | deploy.facts(config, open_.subnets, open_.splits, finalist)
         for asked, finalist in zip(found, chosen, strict=True)
     ]
-    made = deploy.variants(config, open_.subnets, open_.splits, open_.device, chosen, known)
+    made = deploy.variants(config, open_.subnets, open_.exporter, chosen, known)
     kinds = []
     for facts, finalist, variants in zip(rows, chosen, made, strict=True):
         path = context.layout.network(config.method, config.device, facts["budget_ms"])

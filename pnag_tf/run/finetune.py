@@ -35,7 +35,7 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
         return []
     if config.latency.source == "table" and not context.layout.latency_table.exists():
         measure.latency_table(context)
-    exported = {arch: open_.device.export(network) for arch, (network, _) in trained.items()}
+    exported = {arch: open_.exporter.export(network) for arch, (network, _) in trained.items()}
     latencies = reference.latencies_at(list(exported.values()), open_.device, evaluate.reference_of(context))
     latency_of = dict(zip(exported, latencies, strict=True))
     tested = {arch: deploy.tested(config, network, open_.splits) for arch, (network, _) in trained.items()}

@@ -124,7 +124,7 @@ class Timing:
     def __init__(self, config: config_lib.Config):
         self._config, space = config, config.space
         (self._largest,) = space.decode(space.largest())
-        model = network.randomise(network.build(config.backbone, self._largest))
+        model = network.classifier(network.randomise(network.build(config.backbone, self._largest)))
         exported: list[bytes] = []
         self._export_s = pace.timed(lambda: exported.append(host.device().export(model)))
         run_s = host.measure(exported, config.latency.threads)[0].median_ms / 1000

@@ -55,7 +55,7 @@ class Variant:
 def make(
     networks: Sequence[tuple[keras.Model, bytes]],
     kinds: Iterable[str],
-    representative: Callable[[int], np.ndarray],
+    convert: Callable[[keras.Model, str], bytes],
     test: Callable[[int], Iterable],
     measure: Callable[[Sequence[bytes]], Sequence[devices.MeasuredLatency]],
 ) -> list[list[Variant]]:
@@ -66,8 +66,9 @@ def make(
     Args:
       networks: (Keras model, its float32 .tflite) pairs.
       kinds: of `export.QUANTIZATIONS`, without float32.
-      representative: resolution r -> images float32 [n, r, r, 3]; the first CALIBRATION_IMAGES are used.
-      test: resolution r -> the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images.
+      convert: a model and one of `kinds` -> its .tflite.
+      test: resolution r -> the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images, as the files
+        take them.
       measure: .tflite contents -> latencies, all in one call.
 
     Raises:
@@ -76,9 +77,7 @@ def make(
     kinds = list(kinds)
     tflites = []
     for model, float32 in tqdm(networks, desc="quantise", unit="network"):
-        images = representative(model.input_shape[1])[:CALIBRATION_IMAGES]
-        others = [export.convert(model, quantization=kind, representative=images) for kind in kinds]
-        tflites.append([float32, *others])
+        tflites.append([float32, *(convert(model, kind) for kind in kinds)])
     tested = tqdm(zip(networks, tflites, strict=True), total=len(tflites), desc="test", unit="network")
     judged = [judge(each, test(model.input_shape[1])) for (model, _), each in tested]
     latencies = iter(measure([tflite for each in tflites for tflite in each]))

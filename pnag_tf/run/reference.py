@@ -42,7 +42,7 @@ def of_table(config: config_lib.Config, table: latency_table.LatencyTable, devic
     """The reference networks of a latency table, exported anew."""
     known = table.references(NETWORKS)
     models = [network.build(config.backbone, space_lib.Architecture.parse(each.arch)) for each in known]
-    exported = tuple(device.export(network.randomise(model)) for model in models)
+    exported = tuple(device.export(network.classifier(network.randomise(model))) for model in models)
     return Reference(exported, tuple(each.measured_ms for each in known))
 
 

@@ -8,7 +8,7 @@ does not expand); 'final_expand_conv', 'final_expand_bn', 'feature_mix_conv', 'c
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
+PIXELS = "pixels"  # name of the input of what takes them as they are
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # weight of the old average; PyTorch calls this 0.1
 
@@ -47,6 +48,20 @@ def build(
         x = convolve(x, block, batch_norm_momentum)
     logits = head(x, backbone, dropout, batch_norm_momentum)
     return keras.Model(images, logits, name="subnet")
+
+
+def classifier(model: keras.Model, mean: Sequence[float] = (0.5,), std: Sequence[float] = (0.25,)) -> keras.Model:
+    """A network as an application uses it: pixels from 0 to 255, float32 [n, r, r, 3] -> probabilities [n, classes].
+
+    Args:
+      model: images float32 [n, r, r, 3], normalised to (pixel / 255 - mean) / std -> logits [n, classes].
+      mean, std: for each channel, or one for all; latency does not depend on them.
+    """
+    pixels = keras.Input(model.input_shape[1:], name=PIXELS)
+    mean, std = (np.broadcast_to(np.array(values, np.float32), 3) for values in (mean, std))
+    scale, offset = (1 / (255 * std)).tolist(), (-mean / std).tolist()
+    logits = model(keras.layers.Rescaling(scale, offset, name="normalise")(pixels))
+    return keras.Model(pixels, keras.layers.Softmax(name="probabilities")(logits), name=model.name)
 
 
 def build_blocks(blocks: Iterable[backbone_lib.Block]) -> keras.Model:

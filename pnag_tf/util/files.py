@@ -66,6 +66,14 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1) + "\n")
 
 
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """Raises UserError when the file cannot be read."""
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise errors.UserError(f"cannot read {path}: {error.strerror or error}") from None
+
+
 def read_json(path: str | os.PathLike) -> Any:
     """Raises UserError when the file is missing or is not JSON."""
     try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from absl import app, flags
 
@@ -43,6 +43,20 @@ def fail(error: object, who: str = "error") -> int:
     """Prints what is wrong in one line on stderr; returns the exit code for what a user can mend."""
     print(f"{who}: {' '.join(str(error).split())}", file=sys.stderr)
     return 2
+
+
+def print_table(rows: Sequence[Mapping], notes: Iterable[str] = (), hidden: Collection[str] = ()) -> None:
+    """Prints rows in columns, then notes.
+
+    Args:
+      hidden: columns that are left out.
+    """
+    columns = [column for column in rows[0] if column not in hidden]
+    widths = [max(len(column), *(len(str(row[column])) for row in rows)) for column in columns]
+    for cells in (columns, *([row[column] for column in columns] for row in rows)):
+        print("  ".join(str(cell).rjust(width) for cell, width in zip(cells, widths, strict=True)))
+    for note in notes:
+        print(note)
 
 
 def run(main: Callable[[list[str]], int], module: str) -> None:

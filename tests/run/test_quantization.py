@@ -66,7 +66,11 @@ def chosen(space, subnets):
 @pytest.fixture(scope="module")
 def made(model, chosen, batches, images):
     networks, kinds = [(model, chosen[0].exported)], ("float16", "int8")
-    return quantization.make(networks, kinds, lambda pixels: images, lambda pixels: batches, _measure)
+
+    def convert(network, kind):
+        return export.convert(network, quantization=kind, representative=images)
+
+    return quantization.make(networks, kinds, convert, lambda pixels: batches, _measure)
 
 
 def _measure(tflites):
@@ -119,9 +123,9 @@ def test_a_split_is_told_once_a_kind_with_what_it_costs(made):
 def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
     """The stage `eval` from the moment at which the networks are chosen: called with the kinds that are asked for."""
     info = data.DatasetInfo("test", tuple("abcdefghij"), 1, 1, 60, 16, (0.5,), (0.5,))
-    splits = types.SimpleNamespace(info=info, test=lambda batch_size: batches)
+    splits = types.SimpleNamespace(info=info)
     splits.at = lambda pixels: splits if pixels == 16 else None
-    splits.calibration = lambda count, batch_size: [(tf.constant(pictures), labels) for pictures, labels in batches]
+    splits.calibration = splits.test = lambda *sizes: [(tf.constant(pictures), labels) for pictures, labels in batches]
 
     found = [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
     for module, name, answer in (
