@@ -42,9 +42,8 @@ def main():
     root, others = args.workdir, [label for label in range(10) if label not in target]
     pretrained = args.pretrained or pretrain(root, others, args.seed)
     architectures(root / "archs.csv", args.seed)
-    print(
-        "| images a class | supernet | supernet, s | test top-1 of the five networks, smallest first | mean |\n|---|---|---|---|---|"
-    )
+    print("| images a class | supernet | supernet, s | test top-1 of the networks, smallest first | mean |")
+    print("|---|---|---|---|---|")
     for images in map(int, args.images.split(",")):
         name = f"{images or 'all'}"
         folder = write(root / f"images_{name}", target, images, args.seed)

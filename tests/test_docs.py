@@ -26,7 +26,17 @@ PAGES = sorted(
     ]
 )
 OWN = ("android_benchmark", "benchmarks", "docs", "pnag_tf", "tests", "tools")  # folders whose files pages name
-OTHERS = {"config", "es", "graph", "help", "install", "logdir", "no-deps", "num_threads"}  # flags of other programs
+OTHERS = {
+    "config",
+    "es",
+    "graph",
+    "help",
+    "install",
+    "logdir",
+    "no-deps",
+    "num_threads",
+    "top",
+}  # flags of other programs
 VALUES = {  # flag -> what it takes
     "baseline_time": ("each", "shared"),
     "baselines": tuple(shelf.NETWORKS),
