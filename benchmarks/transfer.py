@@ -4,10 +4,10 @@
 
 Fashion-MNIST as image folders of 28 px: a supernet is trained on the classes that are not the target's, then for each
 number of training images a class (0: all) the target's classes are learned in three ways: by a supernet adapted from
-that one, by one from scratch in the same time, and by one from scratch as the preset trains it. From each, five networks
-of fixed architectures, in equal ratios of multiply-adds, are trained alone and tested on all test images of these
-classes. What is behind `--` goes to the commands with which the target's classes are learned. `--pretrained FILE` takes
-a supernet that is there, of the same space. Finished parts are kept: called again, it goes on.
+that one, by one from scratch in the same time, and by one from scratch as the preset trains it. From each, five
+networks of fixed architectures, in equal ratios of multiply-adds, are trained alone and tested on all test images of
+these classes. What is behind `--` goes to the commands with which the target's classes are learned. `--pretrained FILE`
+takes a supernet that is there, of the same space. Finished parts are kept: called again, it goes on.
 """
 
 import argparse
