@@ -188,6 +188,15 @@ class Eval:
 
 
 @dataclasses.dataclass(frozen=True)
+class Limits:
+    """What deployed networks may have at most, beside their latency; 0 = as much as they like."""
+
+    madds: int = 0  # multiply-adds for one image
+    params: int = 0  # trainable parameters
+    bytes: int = 0  # of the float32 file
+
+
+@dataclasses.dataclass(frozen=True)
 class Finetune:
     """Training of a chosen network from the supernet's weights (section E); what is not here is `Supernet`'s."""
 
@@ -256,6 +265,7 @@ class Config:
     evaluator: Evaluator = Evaluator()
     generator: Generator = Generator()
     eval: Eval = Eval()
+    limits: Limits = Limits()
     finetune: Finetune = Finetune()
     tune: Tune = Tune()
     baselines: Baselines = Baselines()

@@ -50,6 +50,9 @@ flags.DEFINE_string("cpu_mask", "", "... cores in hexadecimal such as f0; by def
 flags.DEFINE_string("remote_dir", config_lib.Phone().remote_dir, "... folder on the phone to work in")
 flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each network)")
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
+flags.DEFINE_integer("max_madds", 0, "multiply-adds that a deployed network may have; any number where 0", 0)
+flags.DEFINE_integer("max_params", 0, "... parameters", 0)
+flags.DEFINE_integer("max_bytes", 0, "... bytes of its float32 file", 0)
 flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
 flags.DEFINE_bool("raw_logits", False, "... that give logits for normalised images, not probabilities for pixels")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
@@ -119,6 +122,9 @@ SETTINGS = {  # as errors name them -> the flag
     "finetune.archs": "archs",
     "finetune.epochs": "finetune_epochs",
     "latency.allow_cpu": "allow_cpu",
+    "limits.bytes": "max_bytes",
+    "limits.madds": "max_madds",
+    "limits.params": "max_params",
     "latency.source": "latency",
     "latency.threads": "threads",
     "measure.architectures": "architectures",
@@ -271,6 +277,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
             measurements=_given("measurements", config.eval.measurements),
             measure_command=FLAGS.measure_command,
         ),
+        limits=config_lib.Limits(FLAGS.max_madds, FLAGS.max_params, FLAGS.max_bytes),
         finetune=change(config.finetune, epochs=_given("finetune_epochs", config.finetune.epochs), archs=FLAGS.archs),
         baselines=config_lib.Baselines(
             tuple(FLAGS.baselines), FLAGS.baseline_time, FLAGS.baseline_minutes, FLAGS.weights

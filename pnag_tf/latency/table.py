@@ -14,7 +14,6 @@ resolutions are searched, each has its blocks, its networks and its three number
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import os
 import pathlib
@@ -143,7 +142,7 @@ def measure_table(
       UserError: networks with slower blocks were not slower, as on a machine that is too busy to measure.
     """
     folder = pathlib.Path(f"{path}.parts")
-    slots = [_slot_block(backbone, slot) for slot in _slots(space)]
+    slots = [_alone(backbone.slot_block(slot)) for slot in space.layer_slots()]
     blocks = [jobs.Job(block, lambda b=block: network.build_blocks([b])) for block in slots]
     sums = np.array([each.median_ms for each in jobs.measure(folder, "blocks", blocks, device, progress)])
 
@@ -211,17 +210,9 @@ def _least_relative_errors(features: np.ndarray, targets: np.ndarray) -> np.ndar
 # ---- which blocks and networks --------------------------------------------------------------------------------------
 
 
-def _slots(space: space_lib.SearchSpace) -> list[tuple[int, int, int, int, int]]:
-    """(unit, layer, resolution, ratio, kernel) in the order of `layer_one_hot`; resolution 0 is the backbone's."""
-    ranges = range(space.units), range(space.max_depth), space.resolutions or (0,), space.ratios, space.kernels
-    return list(itertools.product(*ranges))
-
-
-def _slot_block(backbone: backbone_lib.Backbone, slot: tuple[int, int, int, int, int]) -> backbone_lib.Block:
+def _alone(block: backbone_lib.Block) -> backbone_lib.Block:
     """The block without its place in the network: equal blocks are measured once."""
-    unit, layer, resolution, ratio, kernel = slot
-    backbone = dataclasses.replace(backbone, resolution=resolution or backbone.resolution)
-    return dataclasses.replace(backbone.block(unit, layer, ratio, kernel), name="block", unit=0, layer=0)
+    return dataclasses.replace(block, name="block", unit=0, layer=0)
 
 
 def _choose(

@@ -13,7 +13,9 @@ from pnag_tf.run import deploy, learn, measure, reference, train
 from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.search import baselines, generator, noise, predictor, proposals, records, rounds
 from pnag_tf.search import candidates as candidates_lib
-from pnag_tf.util import digits, files
+from pnag_tf.search import limits as limits_lib
+from pnag_tf.space import cost, network
+from pnag_tf.util import digits, errors, files
 
 PNAG = "pnag"
 BEST_RECORD = "best_record"  # no search: the best of the records that were measured before any round
@@ -40,14 +42,14 @@ def evaluate(context: context_lib.Context) -> Tables:
       The networks; and their kinds where more than float32 was asked for.
     """
     method, table, predictors = context.config.method, measure.read_records(context), learn.read_predictors(context)
-    made = learn.read_generator(context) if method == PNAG else None
+    made, limits = learn.read_generator(context) if method == PNAG else None, _limits(context)
     with context.timed(f"eval/{method}"):
-        found = _propose(context, table, predictors, made)
+        found = _propose(context, table, limits_lib.Limited(predictors, limits) if limits else predictors, made, limits)
     _write_samples(context, found, predictors, made)
     own = {choices.tobytes() for proposal in found for choices in proposal.choices}
     if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
         # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-        found = rounds.confirm(found, table)
+        found = rounds.confirm(found, table[limits.keeps(table.choices)])
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         rows, kinds = _deploy(context, found, _prediction(table, predictors))
@@ -55,6 +57,23 @@ def evaluate(context: context_lib.Context) -> Tables:
     files.write_csv(context.layout.table(method), rows, rows[0])
     tables = [(f"{method}: a network for each budget", rows)]
     return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
+
+
+def check(context: context_lib.Context) -> None:
+    """Raises SettingError when no network keeps the limits."""
+    limits_lib.Limits(context.config.limits, context.config.space, context.config.backbone)
+
+
+def _limits(context: context_lib.Context) -> limits_lib.Limits:
+    """The limits; of bytes with what a file has beside the weights, as the smallest and the largest network tell."""
+    config, overhead = context.config, 0
+    if config.limits.bytes and context.has_supernet:
+        for choices in (config.space.smallest(), config.space.largest()):
+            (arch,) = config.space.decode(choices)
+            exported = context.resources.exporter.export(network.build(config.backbone, arch))
+            weights = limits_lib.WEIGHT_BYTES * cost.params(config.backbone, arch)
+            overhead = max(overhead, len(exported) - weights)
+    return limits_lib.Limits(config.limits, config.space, config.backbone, overhead)
 
 
 def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
@@ -186,13 +205,17 @@ def _keep_kinds(context: context_lib.Context, kinds: list[dict], budgets: set[st
 def _propose(
     context: context_lib.Context,
     table: records.Records,
-    predictors: predictor.Predictors,
+    predictors: predictor.Predictors | limits_lib.Limited,
     made: generator.Generator | None,
+    limits: limits_lib.Limits,
 ) -> list[candidates_lib.Candidates]:
     """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
     config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context.config, table)
     if config.method == BEST_RECORD:
         drawn = table[: predictors.report["records"]]
+        drawn = drawn[limits.keeps(drawn.choices)]
+        if not len(drawn):
+            raise errors.UserError("no record keeps the limits; expected one at least for method best_record")
         return rounds.from_records(drawn, budgets_ms, finalists_lib.FINALISTS)
     if made is not None:
         return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)

@@ -16,6 +16,7 @@ from pnag_tf.run import answers, reference
 from pnag_tf.search import candidates as candidates_lib
 from pnag_tf.search import noise
 from pnag_tf.supernet import finetune, shrinking, subnet
+from pnag_tf.util import errors
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
 SPARE = 0.1  # share of a budget that one more leaves by its prediction, should those be slower than predicted
@@ -107,7 +108,12 @@ def choose(
     expect(finalists, np.stack([right for right, _ in bar]), prediction, weights)
     finalists.sort(key=lambda finalist: -finalist.expected_top1)
     budgets_ms = [found.budget_ms for found in proposals]
-    return measured_within(finalists, budgets_ms, lambda fresh: measure(fresh, subnets, device, known))
+    most = config.limits.bytes
+
+    def fits(finalist: Finalist) -> bool:
+        return not most or len(finalist.exported) <= most
+
+    return measured_within(finalists, budgets_ms, lambda fresh: measure(fresh, subnets, device, known), fits)
 
 
 def _best(found: candidates_lib.Candidates) -> list[int]:
@@ -135,7 +141,12 @@ def expect(
         finalist.expected_top1 = float(expected_top1)
 
 
-def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure) -> list[Finalist]:
+def measured_within(
+    finalists: list[Finalist],
+    budgets_ms: list[float],
+    measure: Callable[[list[Finalist]], None],
+    fits: Callable[[Finalist], bool] = lambda finalist: True,
+) -> list[Finalist]:
     """For each budget the first finalist that measures within it and leaves `HEADROOM`.
 
     Where none does, the first one that measures within it, else the fastest measured one. Networks are measured in
@@ -145,6 +156,10 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
     Args:
       finalists: the best first.
       measure: sets the latency of each finalist of a list.
+      fits: whether one that was exported may be chosen at all.
+
+    Raises:
+      UserError: none of those that were measured fits.
     """
     queues = [[each for each in finalists if each.predicted_ms <= budget_ms] for budget_ms in budgets_ms]
     fastest = min(finalists, key=lambda each: each.predicted_ms)
@@ -156,12 +171,16 @@ def measured_within(finalists: list[Finalist], budgets_ms: list[float], measure)
         if fresh:
             measure(fresh)
         for number in waiting:
-            if heads[number].latency.at_table_ms <= (1 - HEADROOM) * budgets_ms[number]:
+            inside = heads[number].latency.at_table_ms <= (1 - HEADROOM) * budgets_ms[number]
+            if inside and fits(heads[number]):
                 chosen[number] = heads[number]
             elif queues[number]:
                 queues[number].pop(0)
             else:
-                known = [each for each in finalists if each.latency is not None]
+                known = [each for each in finalists if each.latency is not None and fits(each)]
+                if not known:
+                    least = min(len(each.exported) for each in finalists if each.exported is not None)
+                    raise errors.SettingError("limits.bytes", f"expected {least} or more, the smallest file found")
                 within = [each for each in known if each.latency.at_table_ms <= budgets_ms[number]]
                 chosen[number] = within[0] if within else min(known, key=lambda each: each.latency.at_table_ms)
     return chosen

@@ -15,7 +15,7 @@ from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import errors, files, frozen
 
 # Settings that may change from call to call.
-FREE = ("baselines", "eval", "finetune", "memory", "method", "mixed_precision", "phone", "ray", "tune")
+FREE = ("baselines", "eval", "finetune", "limits", "memory", "method", "mixed_precision", "phone", "ray", "tune")
 SOURCES = ("records_file", "supernet_file")  # given files, beside the settings
 PROVENANCE = "provenance"  # the call that made the folder, and ...
 IMAGES = "images_sha256"  # ... which images it has

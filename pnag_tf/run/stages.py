@@ -141,6 +141,7 @@ ROAD = (
         made=lambda at, _: at.tables.glob("*.csv"),
         begun=lambda at: at.deployed.glob("*"),
         device=True,
+        check=evaluate.check,
     ),
 )
 BESIDE = (

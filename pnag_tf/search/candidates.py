@@ -62,8 +62,16 @@ def within(
         rows = order[latency_ms[order] <= limit_ms(predictors, budget_ms)]
         if not len(rows):
             rows = np.array([np.argmin(latency_ms)])
-        found.append(Candidates(float(budget_ms), choices, top1, latency_ms)[rows])
+        proposed = Candidates(float(budget_ms), choices, top1, latency_ms)[rows]
+        found.append(proposed if np.isfinite(proposed.latency_ms[0]) else _smallest(predictors, budget_ms))
     return found
+
+
+def _smallest(predictors: predictor_lib.Predictors, budget_ms: float) -> Candidates:
+    """The smallest network of the space, which keeps every limit that can be kept."""
+    choices = predictors.space.smallest()[None]
+    top1, _, latency_ms = predictors.predict(choices)
+    return Candidates(float(budget_ms), choices, top1, latency_ms)
 
 
 def limit_ms(predictors: predictor_lib.Predictors, budget_ms: float) -> float:

@@ -142,6 +142,12 @@ class Backbone:
         """The backbone at the resolution of an architecture, where it has one of its own."""
         return dataclasses.replace(self, resolution=arch.resolution) if arch.resolution else self
 
+    def slot_block(self, slot: tuple[int, int, int, int, int]) -> Block:
+        """The block of one of `SearchSpace.layer_slots`."""
+        unit, layer, resolution, ratio, kernel = slot
+        here = dataclasses.replace(self, resolution=resolution or self.resolution)
+        return here.block(unit, layer, ratio, kernel)
+
     def first_block(self) -> Block | None:
         """The fixed block behind the stem, which does not expand."""
         if not self.base_first:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -173,6 +174,11 @@ class SearchSpace:
     def layer_settings(self) -> int:
         """In how many ways a layer that is there can be: its resolution, ratio and kernel."""
         return max(1, len(self.resolutions)) * len(self.ratios) * len(self.kernels)
+
+    def layer_slots(self) -> list[tuple[int, int, int, int, int]]:
+        """(unit, layer, resolution, ratio, kernel) of each column of `layer_one_hot`; resolution 0: the backbone's."""
+        ranges = range(self.units), range(self.max_depth), self.resolutions or (0,), self.ratios, self.kernels
+        return list(itertools.product(*ranges))
 
     # ---- choices ------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,102 @@
+"""Limits beside latency: multiply-adds and parameters, counted exactly for any number of architectures at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pnag_tf import config as config_lib
+from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.space import backbone as backbone_lib
+from pnag_tf.space import cost
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import errors
+
+NAMES = ("madds", "params", "bytes")
+WEIGHT_BYTES = 4  # in float32
+
+
+class Limits:
+    """What a network may have at most; which architectures keep it.
+
+    Bytes are those of the float32 file: its weights, and `overhead` for all else. A deployed file is held to the limit
+    as it is.
+
+    Raises:
+      SettingError: not even the smallest network keeps a limit.
+    """
+
+    def __init__(
+        self,
+        settings: config_lib.Limits,
+        space: space_lib.SearchSpace,
+        backbone: backbone_lib.Backbone,
+        overhead: int = 0,
+    ):
+        most = {"madds": settings.madds, "params": settings.params, "bytes": settings.bytes}
+        counted = {"madds": _madds(space, backbone), "params": _params(space, backbone)}
+        fixed, each = counted["params"]
+        counted["bytes"] = WEIGHT_BYTES * fixed + overhead, WEIGHT_BYTES * each
+        self._space = space
+        self._counted = [(most[name], *counted[name]) for name in NAMES if most[name]]
+        for name in NAMES:
+            least = self._count(space.smallest()[None], *counted[name])[0]
+            if most[name] and least > most[name]:
+                expected = f"expected {least} or more, which the smallest network has"
+                raise errors.SettingError(f"limits.{name}", f"{expected}, found {most[name]}")
+
+    def keeps(self, choices: np.ndarray) -> np.ndarray:
+        """Which architectures keep the limits, bool ``[n]`` of choices ``[n, tokens]``."""
+        choices = np.atleast_2d(choices)
+        found = np.ones(len(choices), bool)
+        for most, fixed, each in self._counted:
+            found &= self._count(choices, fixed, each) <= most
+        return found
+
+    def __bool__(self) -> bool:
+        return bool(self._counted)
+
+    def _count(self, choices: np.ndarray, fixed: np.ndarray, each: np.ndarray) -> np.ndarray:
+        """Sums over the layers that are there, and what all networks of a resolution have: int64 ``[n]``."""
+        layers = self._space.layer_one_hot(choices).astype(np.int64) @ each
+        return layers + fixed[self._space.resolution_places(choices)]
+
+
+class Limited:
+    """Predictors by which whatever exceeds the limits takes for ever, so that no search proposes it."""
+
+    def __init__(self, predictors: predictor_lib.Predictors, limits: Limits):
+        self._predictors, self._limits = predictors, limits
+
+    def __getattr__(self, name: str):
+        return getattr(self._predictors, name)
+
+    def predict(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        top1, disagreement, latency_ms = self._predictors.predict(choices)
+        return top1, disagreement, self._at_most(choices, latency_ms)
+
+    def latency_ms(self, choices: np.ndarray) -> np.ndarray:
+        return self._at_most(choices, self._predictors.latency_ms(choices))
+
+    def _at_most(self, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
+        return np.where(self._limits.keeps(choices), latency_ms, np.inf)
+
+
+def _madds(space: space_lib.SearchSpace, backbone: backbone_lib.Backbone) -> tuple[np.ndarray, np.ndarray]:
+    return _linear(space, backbone, cost.madds, cost.block_madds)
+
+
+def _params(space: space_lib.SearchSpace, backbone: backbone_lib.Backbone) -> tuple[np.ndarray, np.ndarray]:
+    return _linear(space, backbone, cost.params, cost.block_params)
+
+
+def _linear(space, backbone, of_network, of_block) -> tuple[np.ndarray, np.ndarray]:
+    """(what all networks of a resolution have, int64 ``[resolutions]``; what each column of `layer_one_hot` adds)."""
+    each = [of_block(backbone.slot_block(slot)) for slot in space.layer_slots()]
+    each, fixed = np.array(each, np.int64), []
+    for place in range(max(1, len(space.resolutions))):
+        choices = space.smallest()
+        if space.resolutions:
+            choices[-1] = place
+        (arch,) = space.decode(choices)
+        fixed.append(of_network(backbone, arch) - int(space.layer_one_hot(choices)[0].astype(np.int64) @ each))
+    return np.array(fixed, np.int64), each
