@@ -94,3 +94,51 @@ def test_the_browser_names_the_same_five_classes(site):
         expected = net.predict(site / f"photos/{number}.png", top=5)
         assert [each["name"] for each in said] == [name for name, _ in expected]
         np.testing.assert_allclose([each["probability"] for each in said], [p for _, p in expected], atol=1e-4)
+
+
+MAIN = """package org.pnag
+import java.io.File
+import javax.imageio.ImageIO
+
+fun main(given: Array<String>) {
+    println(labels(File(given[0])).joinToString("|"))
+    for (path in given.drop(2)) {
+        val photo = ImageIO.read(File(path))
+        val argb = photo.getRGB(0, 0, photo.width, photo.height, null, 0, photo.width)
+        println(pixels(argb, photo.width, photo.height, given[1].toInt()).joinToString(" ") { it.toInt().toString() })
+    }
+}
+"""
+
+
+@pytest.mark.heavy
+def test_kotlin_sees_the_pixels_that_the_network_was_tested_on(space, backbone, tmp_path):
+    """Photos that are cut, scaled up and scaled down; nearly, a large one, which Python scales by another filter."""
+    if not shutil.which("npm") or not shutil.which("java"):
+        pytest.skip("needs npm and Java")
+    install = ["npm", "install", "--no-audit", "--no-fund", "--silent", f"--prefix={tmp_path}", "kotlin-compiler@2"]
+    subprocess.run(install, check=True)
+    (tmp_path / "Main.kt").write_text(MAIN)
+    sources = [EXAMPLES / "android/Pixels.kt", EXAMPLES / "android/Labels.kt", tmp_path / "Main.kt"]
+    compiler, jar = tmp_path / "node_modules/kotlin-compiler/bin/kotlinc-jvm", tmp_path / "main.jar"
+    subprocess.run(["bash", compiler, *sources, "-include-runtime", "-d", jar], check=True, capture_output=True)
+    model = network.randomise(network.build(backbone, space.decode(space.smallest())[0]))
+    names = [f"class {number}" for number in range(10)]
+    path = tmp_path / "net.tflite"
+    path.write_bytes(metadata.with_metadata(export.convert(network.classifier(model)), names, "for a test"))
+    rng, photos = np.random.default_rng(0), []
+    for number, (width, height) in enumerate([(16, 16), (18, 18), (30, 20), (11, 9), (31, 36), (400, 300)]):
+        photos.append(tmp_path / f"{number}.png")
+        grid = (height, width) if width < 40 else (6, 8)  # the large one is smooth
+        picture = Image.fromarray(rng.integers(0, 256, (*grid, 3)).astype(np.uint8))
+        picture.resize((width, height), Image.Resampling.BICUBIC).save(photos[-1])
+    command = ["java", "-jar", jar, path, "16", *photos]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert said[0].split("|") == names
+    expected, why = pnag.Classifier(path).read(photos)
+    assert not any(why) and len(said) == 1 + len(photos)
+    found = [np.array(line.split(), int).reshape(16, 16, 3) for line in said[1:]]
+    *differences, large = (np.abs(a - b.astype(int)) for a, b in zip(found, expected, strict=True))
+    for each in differences:
+        assert each.max() <= 1 and (each > 0).mean() < 0.01  # where a sum rounds the other way
+    assert large.mean() < 3
