@@ -49,7 +49,7 @@ def evaluate(context: context_lib.Context) -> Tables:
     own = {choices.tobytes() for proposal in found for choices in proposal.choices}
     if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
         # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-        found = rounds.confirm(found, table[limits.keeps(table.choices)])
+        found = rounds.confirm(found, table[limits.keeps(table.choices)] if limits else table)
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         rows, kinds = _deploy(context, found, _prediction(table, predictors))

@@ -16,7 +16,7 @@ from pnag_tf.latency.android import settings as android
 from pnag_tf.util import errors
 
 PACKAGE = pathlib.Path(errors.__file__).parents[1]
-COMMAND_LINES = ("main.py", "latency/android/cli.py", "util/errors.py", "util/terminal.py")
+COMMAND_LINES = ("classify.py", "main.py", "latency/android/cli.py", "util/errors.py", "util/terminal.py")
 OTHERS_FLAGS = {  # of the benchmark tool and of TensorBoard, not ours
     "latency/android/benchmark_tool.py": {
         "num_threads",
