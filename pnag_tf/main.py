@@ -94,7 +94,7 @@ flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2
 flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
 flags.DEFINE_integer("measurements", None, "networks to measure in all --rounds together; the preset's by default")
 flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
-flags.DEFINE_bool("estimate", False, "say what the run will take, after a probe of half a minute, and stop there")
+flags.DEFINE_bool("estimate", False, "say what the run will take, after a probe of about a minute, and stop there")
 flags.DEFINE_float(
     "hours", None, "for as many records as fit into so many hours, by such a probe; instead of --architectures", 0.0
 )

@@ -1,4 +1,4 @@
-"""What a run will take: a probe of about half a minute, and from it minutes, memory and disk of each stage.
+"""What a run will take: a probe of about a minute, and from it minutes, memory and disk of each stage.
 
 Each kind of work is done a few times on the images and the machine of the run (`probes`), and multiplied by how often
 the run does it. What cannot be probed without doing it, as the search on records, is taken from runs that were timed.
