@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import pnag_tf as pnag
-from pnag_tf.api import networks, running, searching
-from pnag_tf.latency import export
+from pnag_tf.api import classifier, networks, running, searching
+from pnag_tf.latency import export, metadata
 from pnag_tf.search import records as records_lib
+from pnag_tf.space import network
 
 
 @pytest.fixture
@@ -22,6 +23,9 @@ def example(table, supernet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     records_lib.write("records.csv", table)
     supernet.save("supernet.keras")
+    net = network.build(supernet.backbone, supernet.space.decode(supernet.space.smallest())[0])
+    tflite = export.convert(network.classifier(network.randomise(net)))
+    (tmp_path / "net.tflite").write_bytes(metadata.with_metadata(tflite, [*"abcdefghij"], "an example"))
     return tmp_path
 
 
@@ -34,7 +38,7 @@ def fitted(table):
     return search, told
 
 
-@pytest.mark.parametrize("module", [networks, running, searching, pnag.errors], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [classifier, networks, running, searching, pnag.errors], ids=lambda module: module.__name__)
 def test_examples_run(module, example):
     failed, tried = doctest.testmod(module)
     assert tried and not failed

@@ -36,6 +36,8 @@ class Classifier:
     Examples:
       >>> import pnag_tf as pnag
       >>> net = pnag.Classifier("net.tflite")
+      >>> net.resolution, len(net.class_names)
+      (16, 10)
       >>> net.predict("cat.jpg", top=2)  # doctest: +SKIP
       [('cat', 0.93), ('fox', 0.04)]
     """
