@@ -38,7 +38,9 @@ def fitted(table):
     return search, told
 
 
-@pytest.mark.parametrize("module", [classifier, networks, running, searching, pnag.errors], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [classifier, networks, running, searching, pnag.errors], ids=lambda module: module.__name__
+)
 def test_examples_run(module, example):
     failed, tried = doctest.testmod(module)
     assert tried and not failed

@@ -126,7 +126,7 @@ def _made(context: context_lib.Context, name: str, seconds: float) -> dict:
         "weights": plan["weights"] if shelf.entry(name).pretrained else "none",
         "minutes": _minutes(took_s),
         "epochs": history[-1]["epoch"],
-        "validation_top1": f"{max(row['val_accuracy'] for row in history):.4f}",
+        "validation_top1": f"{finetune.before_and_best(history)[1]:.4f}",
         "test_top1": f"{answers.top1:.4f}",
         "test_top5": f"{answers.top5:.4f}",
         "params": counting.params(network),

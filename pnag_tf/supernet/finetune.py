@@ -23,6 +23,7 @@ from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import files, scalars
 
 LEAST_EPOCH = 50  # steps
+LEAD = 2.0  # standard errors of a validation top-1
 BEST, STATE, HISTORY = "best.keras", "training.weights.h5", "history.csv"
 
 
@@ -50,7 +51,8 @@ def train(
       steps: batches of an epoch, behind which the network is judged; 0 for what `planned` says.
 
     Returns:
-      (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy`; epoch 0 is the start.
+      (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy` and `kept`, whether it is the best so far;
+      epoch 0 is the start, which is left behind for an epoch that may be as good, see `_Best`.
 
     Raises:
       FloatingPointError: the loss became NaN.
@@ -85,7 +87,12 @@ def train(
             steps_per_epoch=steps,
             validation_data=validation,
             shuffle=False,  # the data come shuffled
-            callbacks=_callbacks(settings, kept, history, log, f"train {network.name}" if progress else ""),
+            callbacks=_callbacks(
+                settings,
+                kept,
+                _Best(folder, history, splits.info.validation_images, log),
+                f"train {network.name}" if progress else "",
+            ),
             verbose=0,
         )
     kept.unlink(missing_ok=True)
@@ -107,11 +114,12 @@ def begin(
 def _judged(network: keras.Model, validation: tf.data.Dataset) -> dict[str, float]:
     """The first row of a history: the network before it is trained."""
     judged = network.evaluate(validation, verbose=0, return_dict=True)
-    return {"epoch": 0, "loss": float("nan"), "accuracy": float("nan"), "val_accuracy": judged["accuracy"]}
+    nothing = float("nan")
+    return {"epoch": 0, "loss": nothing, "accuracy": nothing, "val_accuracy": judged["accuracy"], "kept": 1.0}
 
 
 def _callbacks(
-    settings: config_lib.Finetune, state: pathlib.Path, history: list[dict], log: scalars.Log, bar: str
+    settings: config_lib.Finetune, state: pathlib.Path, best: _Best, bar: str
 ) -> list[keras.callbacks.Callback]:
     """In this order: swaps averaged weights in, keeps the best network, swaps them out, keeps the state.
 
@@ -119,7 +127,7 @@ def _callbacks(
       bar: what the progress bar says; empty for none.
     """
     callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)] if settings.ema else []
-    callbacks += [_Best(state.parent, history, log), _State(state)]
+    callbacks += [best, _State(state)]
     return [*callbacks, TqdmCallback(verbose=0, desc=bar)] if bar else callbacks
 
 
@@ -150,8 +158,8 @@ def finished(folder: pathlib.Path, epochs: int) -> bool:
 
 
 def before_and_best(history: list[dict]) -> tuple[float, float]:
-    """Validation top-1, fractions: of the network to begin with, and of the best epoch."""
-    return history[0]["val_accuracy"], max(row["val_accuracy"] for row in history)
+    """Validation top-1, fractions: of the network to begin with, and of the one that was kept."""
+    return history[0]["val_accuracy"], [row["val_accuracy"] for row in history if row["kept"]][-1]
 
 
 def fed(
@@ -220,17 +228,28 @@ class _Best(keras.callbacks.Callback):
     """Keeps the network after each epoch that is the best so far, and the history.
 
     It stands behind the callback that puts the averaged weights into the network.
+
+    The start was chosen among many networks on the same validation images, so that it looks better than it is: it
+    has to be better by `LEAD` standard errors to be kept. An epoch that is worse by less may well be as good.
+
+    Args:
+      images: how many validation images there are.
     """
 
-    def __init__(self, folder: pathlib.Path, history: list[dict], log: scalars.Log):
+    def __init__(self, folder: pathlib.Path, history: list[dict], images: int, log: scalars.Log):
         super().__init__()
-        self.folder, self.history, self.log = folder, history, log
+        self.folder, self.history, self.images, self.log = folder, history, images, log
+
+    def _to_beat(self) -> float:
+        start, *later = (row["val_accuracy"] for row in self.history)
+        return max([start - LEAD * (start * (1 - start) / self.images) ** 0.5, *later])
 
     def on_epoch_end(self, epoch, logs=None):
         if not np.isfinite(logs["loss"]):
             raise FloatingPointError(f"fine-tuning: loss {logs['loss']} in epoch {epoch + 1}")
         row = {"epoch": epoch + 1} | {name: float(logs[name]) for name in ("loss", "accuracy", "val_accuracy")}
-        if row["val_accuracy"] > max(earlier["val_accuracy"] for earlier in self.history):
+        row["kept"] = float(row["val_accuracy"] > self._to_beat())
+        if row["kept"]:
             keep(self.model, self.folder / BEST)
         self.history.append(row)
         files.write_csv(self.folder / HISTORY, self.history, row)
@@ -264,4 +283,9 @@ def keep(network: keras.Model, path: pathlib.Path) -> None:
 
 
 def _numbers(rows: list[dict[str, str]]) -> list[dict[str, float]]:
-    return [{name: float(value) if name != "epoch" else int(value) for name, value in row.items()} for row in rows]
+    """The rows of a history. Before they said what was kept, that was whatever was better than all before."""
+    numbers = [{name: float(value) if name != "epoch" else int(value) for name, value in row.items()} for row in rows]
+    for place, row in enumerate(numbers):
+        earlier = max((each["val_accuracy"] for each in numbers[:place]), default=-1.0)
+        row.setdefault("kept", float(row["val_accuracy"] > earlier))
+    return numbers

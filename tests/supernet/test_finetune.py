@@ -161,8 +161,23 @@ def test_mixed_precision_learns_and_leaves_a_float32_network(whole, start, confi
     assert judged.top1 == pytest.approx(max(row["val_accuracy"] for row in history), abs=0.02)
 
 
+def test_the_start_is_kept_only_where_it_is_clearly_better(monkeypatch, tmp_path):
+    """Of 100 images 0.8 has a standard error of 0.04: epochs above 0.72 count, and then the best of them."""
+    kept = []
+    monkeypatch.setattr(finetune, "keep", lambda network, path: kept.append(path.name))
+    history = [{"epoch": 0, "loss": 0.0, "accuracy": 0.0, "val_accuracy": 0.8, "kept": 1.0}]
+    best = finetune._Best(tmp_path, history, 100, scalars.nowhere)
+    for epoch, top1 in enumerate((0.71, 0.75, 0.74, 0.79)):
+        best.on_epoch_end(epoch, {"loss": 1.0, "accuracy": 0.5, "val_accuracy": top1})
+    assert [row["kept"] for row in history] == [1, 0, 1, 0, 1] and len(kept) == 2
+    assert finetune.before_and_best(history) == (0.8, 0.79)
+    assert finetune.before_and_best(finetune._numbers(files.rows_left(tmp_path / finetune.HISTORY))) == (0.8, 0.79)
+    earlier = [{"epoch": f"{n}", "val_accuracy": f"{top1}"} for n, top1 in enumerate((0.8, 0.75, 0.82))]
+    assert finetune.before_and_best(finetune._numbers(earlier)) == (0.8, 0.82)
+
+
 def test_a_loss_that_is_no_number_stops(tmp_path):
-    keeper = finetune._Best(tmp_path, [], scalars.nowhere)
+    keeper = finetune._Best(tmp_path, [], 100, scalars.nowhere)
     with pytest.raises(FloatingPointError, match="fine-tuning: loss nan in epoch 5"):
         keeper.on_epoch_end(4, {"loss": float("nan"), "accuracy": 0.1, "val_accuracy": 0.1})
 
@@ -177,7 +192,7 @@ def test_what_is_deployed_was_trained_alone_and_each_network_once(image_folder, 
     assert done.returncode == 0, done.stderr
     rows = files.read_csv(tmp_path / "run/eval/pnag.csv", ("arch", "validation_top1_before", "validation_top1"))
     assert len(list((tmp_path / "run/finetune").iterdir())) >= len({row["arch"] for row in rows})
-    assert all(float(row["validation_top1"]) >= float(row["validation_top1_before"]) for row in rows)
+    assert all(float(row["validation_top1"]) >= float(row["validation_top1_before"]) - 0.2 for row in rows)
     assert len(list((tmp_path / "run/deploy").glob("pnag_cpu_*.tflite"))) == 5
 
 
