@@ -51,8 +51,8 @@ def train(
       steps: batches of an epoch, behind which the network is judged; 0 for what `planned` says.
 
     Returns:
-      (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy` and `kept`, whether it is the best so far;
-      epoch 0 is the start, which is left behind for an epoch that may be as good, see `_Best`.
+      (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy` and `kept`, whether it is the best so
+      far; epoch 0 is the start, which is left behind for an epoch that may be as good, see `_Best`.
 
     Raises:
       FloatingPointError: the loss became NaN.
