@@ -24,6 +24,8 @@ ELSEWHERE = {  # path in the repository -> page of the site
     "LICENSE": "LICENSE.txt",
     "android_benchmark/README.md": "guide/benchmark_tool.md",
     "benchmarks/results.md": "figures.md",
+    "examples/android/README.md": "guide/example_android.md",
+    "examples/web/README.md": "guide/example_web.md",
     "pnag_tf/latency/android/profiles.json": "guide/profiles.json",
 }
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
