@@ -65,6 +65,9 @@ def enter(
         if not made & {each.name for each in (layout.evaluator, layout.generator, layout.ablation)}:
             # Nothing there depends on these yet: they may now be what `tune` found.
             found |= {part: settings[part] for part in ("evaluator", "generator")}
+        if not found["supernet"]["adapt_epochs"] and not settings["supernet"]["adapt_epochs"]:
+            # Nothing is adapted: what it would be adapted by may be another version's.
+            found["supernet"]["adapt_learning_rate"] = settings["supernet"]["adapt_learning_rate"]
         if found != settings:
             difference = next(frozen.differences(settings, found))
             raise OtherSettings(f"{layout.root} was made with other settings: {difference}")

@@ -72,3 +72,19 @@ def test_temporary_names_differ_within_one_process(tmp_path):
         one.touch()
         two.touch()
         assert one != two and files.is_temporary(one) and not files.is_temporary(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("epochs", "refused"), [(0.0, False), (2.0, True)])
+def test_the_rate_of_adapting_is_no_matter_where_nothing_is_adapted(epochs, refused, tmp_path):
+    def asked(rate):
+        settings = dataclasses.replace(CONFIG.supernet, adapt_epochs=epochs, adapt_learning_rate=rate)
+        return context.make(dataclasses.replace(CONFIG, supernet=settings), tmp_path / "run")
+
+    stages.enter(asked(0.02))
+    (tmp_path / "run/supernet").mkdir()
+    if refused:
+        with pytest.raises(errors.UserError, match="adapt_learning_rate is 0.02 there and 0.05 here"):
+            stages.enter(asked(0.05))
+    else:
+        stages.enter(asked(0.05))
+        assert files.read_json(tmp_path / "run/config.json")["supernet"]["adapt_learning_rate"] == 0.05
