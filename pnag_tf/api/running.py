@@ -71,7 +71,7 @@ class Run:
         count = entering.images_of(preset, "folder", os.fspath(images)) if images else 0
         dataset = "folder" if images else ""
         resolutions = tuple(sorted({resolution} if isinstance(resolution, int) else set(resolution)))
-        config = dataclasses.replace(searching.starting(preset, max(resolutions), dataset, count), seed=seed)
+        config = dataclasses.replace(searching.starting(preset, max(resolutions, default=0), dataset, count), seed=seed)
         how = dataclasses.replace(config.eval, budgets=tuple(map(float, budgets_ms)))
         if self._records:  # a preset's rounds measure on its supernet
             how = dataclasses.replace(how, rounds=0)

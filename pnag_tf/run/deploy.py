@@ -14,6 +14,7 @@ from pnag_tf.run import answers as answers_lib
 from pnag_tf.run import deployable, provenance, quantization, reference
 from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.space import cost
+from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import subnet
 from pnag_tf.util import files, pages
 
@@ -54,6 +55,11 @@ def tested(config: config_lib.Config, network: keras.Model, splits: data.Splits)
     """What a chosen network answers on the test images; with `variants` the one place that reads them."""
     test = splits.at(network.input_shape[1]).test(config.measure.batch_size)
     return answers_lib.of(network, test, splits.info.mean, splits.info.std)
+
+
+def resolution(arch: space_lib.Architecture) -> dict[str, int]:
+    """The column of the pixels that a network takes, where they are searched."""
+    return {"resolution": arch.resolution} if arch.resolution else {}
 
 
 def objective(config: config_lib.Config, answers: answers_lib.Answers) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -49,9 +49,7 @@ class Exporter:
 
     def test(self, resolution: int) -> Iterator[tuple[np.ndarray, tf.Tensor]]:
         """The test images as the files take them, float32 [b, r, r, 3], and their labels."""
-        return self._taken(self._splits.at(resolution).test(self._batch))
-
-    def _taken(self, batches: Iterable) -> Iterator[tuple[np.ndarray, tf.Tensor]]:
+        batches = self._splits.at(resolution).test(self._batch)
         return ((self._as_taken(images), labels) for images, labels in batches)
 
     def _as_taken(self, images: tf.Tensor) -> np.ndarray:

@@ -94,7 +94,7 @@ def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Ca
         "method": context.config.method,
         "budget_ms": digits.shortest(budget_ms),
         "arch": str(arch),
-        **({"resolution": arch.resolution} if arch.resolution else {}),
+        **deploy.resolution(arch),
         "predicted_top1": f"{found.top1[place]:.4f}",
         "predicted_latency_ms": f"{found.latency_ms[place]:.4g}",
     }

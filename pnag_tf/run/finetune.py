@@ -85,7 +85,7 @@ def _facts(
         "method": name,
         "budget_ms": row["budget_ms"],
         "arch": row["arch"],
-        **({"resolution": arch.resolution} if arch.resolution else {}),
+        **deploy.resolution(arch),
         "validation_top1_before": f"{judged[0]:.4f}",
         "validation_top1": f"{judged[1]:.4f}",
         "test_top1": f"{tested.top1:.4f}",

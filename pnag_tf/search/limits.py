@@ -32,17 +32,20 @@ class Limits:
         backbone: backbone_lib.Backbone,
         overhead: int = 0,
     ):
-        most = {"madds": settings.madds, "params": settings.params, "bytes": settings.bytes}
-        counted = {"madds": _madds(space, backbone), "params": _params(space, backbone)}
-        fixed, each = counted["params"]
-        counted["bytes"] = WEIGHT_BYTES * fixed + overhead, WEIGHT_BYTES * each
+        fixed, each = _linear(space, backbone, cost.params, cost.block_params)
+        counted = {
+            "madds": _linear(space, backbone, cost.madds, cost.block_madds),
+            "params": (fixed, each),
+            "bytes": (WEIGHT_BYTES * fixed + overhead, WEIGHT_BYTES * each),
+        }
+        asked = {name: most for name in NAMES if (most := getattr(settings, name))}
         self._space = space
-        self._counted = [(most[name], *counted[name]) for name in NAMES if most[name]]
-        for name in NAMES:
+        self._counted = [(most, *counted[name]) for name, most in asked.items()]
+        for name, most in asked.items():
             least = self._count(space.smallest()[None], *counted[name])[0]
-            if most[name] and least > most[name]:
+            if least > most:
                 expected = f"expected {least} or more, which the smallest network has"
-                raise errors.SettingError(f"limits.{name}", f"{expected}, found {most[name]}")
+                raise errors.SettingError(f"limits.{name}", f"{expected}, found {most}")
 
     def keeps(self, choices: np.ndarray) -> np.ndarray:
         """Which architectures keep the limits, bool ``[n]`` of choices ``[n, tokens]``."""
@@ -79,14 +82,6 @@ class Limited:
 
     def _at_most(self, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
         return np.where(self._limits.keeps(choices), latency_ms, np.inf)
-
-
-def _madds(space: space_lib.SearchSpace, backbone: backbone_lib.Backbone) -> tuple[np.ndarray, np.ndarray]:
-    return _linear(space, backbone, cost.madds, cost.block_madds)
-
-
-def _params(space: space_lib.SearchSpace, backbone: backbone_lib.Backbone) -> tuple[np.ndarray, np.ndarray]:
-    return _linear(space, backbone, cost.params, cost.block_params)
 
 
 def _linear(space, backbone, of_network, of_block) -> tuple[np.ndarray, np.ndarray]:

@@ -79,6 +79,7 @@ def train(
         network.load_weights(folder / STATE)
     done = int(network.optimizer.iterations.value.numpy()) // steps
     history = history[: done + 1]
+    best = _Best(folder, history, splits.info.validation_images, log)
     if done < settings.epochs:
         network.fit(
             feed(splits.train(batch, first_step=done * steps, steps=(settings.epochs - done) * steps), weights=weights),
@@ -87,12 +88,7 @@ def train(
             steps_per_epoch=steps,
             validation_data=validation,
             shuffle=False,  # the data come shuffled
-            callbacks=_callbacks(
-                settings,
-                kept,
-                _Best(folder, history, splits.info.validation_images, log),
-                f"train {network.name}" if progress else "",
-            ),
+            callbacks=_callbacks(settings, kept, best, f"train {network.name}" if progress else ""),
             verbose=0,
         )
     kept.unlink(missing_ok=True)
