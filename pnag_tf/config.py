@@ -8,6 +8,8 @@ from typing import Literal
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
+Kind = Literal["float32", "float16", "dynamic_int8", "int8"]  # of a .tflite, see latency/export.py
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -176,7 +178,7 @@ class Eval:
     """What is made for each requested budget."""
 
     budgets: tuple[float, ...] = ()  # ms; empty = five, spread over the measured range
-    quantize: tuple[Literal["float16", "dynamic_int8", "int8"], ...] = ()  # .tflite beside float32
+    quantize: tuple[Kind, ...] = ()  # other kinds of .tflite beside the run's
     raw_logits: bool = False  # networks give logits for normalised images, instead of probabilities for pixels
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
@@ -193,7 +195,7 @@ class Limits:
 
     madds: int = 0  # multiply-adds for one image
     params: int = 0  # trainable parameters
-    bytes: int = 0  # of the float32 file
+    bytes: int = 0  # of the file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,6 +208,8 @@ class Finetune:
     optimizer: Literal["sgd", "adam", "muon"] = "sgd"  # 'sgd' with Nesterov's momentum, or as named
     learning_rate: float = 0.02  # cosine to 0
     ema: float = 0.0  # part of the average of the weights that is kept in each step, such as 0.999; 0 = no average
+    # more of them with int8's rounding, for a network of kind int8 that loses more than half a point by it
+    int8_epochs: int = 2
     processes: int = 1  # that train networks side by side where there is no GPU; 0 = one more than there are cores
     archs: str = ""  # for stage finetune: CSV with columns budget_ms and arch, as another run's eval/pnag.csv
 
@@ -272,6 +276,7 @@ class Config:
     memory: Memory = Memory()
     ray: Ray = Ray()
     device: Literal["cpu", "gpu", "mobile"] = "cpu"  # whose latency counts
+    kind: Kind = "float32"  # of the .tflite that are deployed: their latency and accuracy count
     method: str = "pnag"  # or one that it is compared with
     mixed_precision: bool = False  # supernet and fine-tuning train with bfloat16 activations; all else is float32
     seed: int = 0  # of everything random

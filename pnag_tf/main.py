@@ -29,7 +29,8 @@ from pnag_tf.zoo import shelf
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
 DEVICES = ("cpu", "gpu", "mobile")
 STAGES = (*stages.STAGES, "status")
-HIDDEN = ("method", "predicted_top1", "arch")  # columns that are for files
+# Columns that are for files.
+HIDDEN = ("method", "predicted_top1", "arch", "latency_p5_ms", "latency_p95_ms", "xnnpack_pieces", "outside_xnnpack")
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(STAGES)}, or all")
@@ -42,6 +43,9 @@ flags.DEFINE_enum("class_weights", None, ("none", "balanced"), "of the loss; bal
 flags.DEFINE_enum("objective", None, ("top1", "balanced_top1"), "what validation judges by; balanced: mean of classes")
 flags.DEFINE_bool("strict", False, "... end at an image file that cannot be used, instead of leaving it out")
 flags.DEFINE_string("device", "cpu", f"whose latency counts: {', '.join(DEVICES)} (a phone, over adb)")
+flags.DEFINE_string(
+    "kind", "float32", f"of the .tflite whose latency and accuracy count: {', '.join(export.QUANTIZATIONS)}"
+)
 flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
 flags.DEFINE_bool("allow_cpu", False, "for --device=gpu without a GPU: take the CPU, to try the road")
 flags.DEFINE_string("serial", "", "for --device=mobile: the phone, as `adb devices` names it; needed with several")
@@ -52,8 +56,8 @@ flags.DEFINE_string("latency", "", "table (sum over blocks) or measured (each ne
 flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_integer("max_madds", 0, "multiply-adds that a deployed network may have; any number where 0", 0)
 flags.DEFINE_integer("max_params", 0, "... parameters", 0)
-flags.DEFINE_integer("max_bytes", 0, "... bytes of its float32 file", 0)
-flags.DEFINE_list("quantize", [], f"kinds of .tflite beside float32: {', '.join(export.QUANTIZATIONS[1:])}")
+flags.DEFINE_integer("max_bytes", 0, "... bytes of its file", 0)
+flags.DEFINE_list("quantize", [], "kinds of .tflite beside that of --kind")
 flags.DEFINE_bool("raw_logits", False, "... that give logits for normalised images, not probabilities for pixels")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
 flags.DEFINE_float(
@@ -120,6 +124,7 @@ SETTINGS = {  # as errors name them -> the flag
     "eval.raw_logits": "raw_logits",
     "eval.rounds": "rounds",
     "finetune.archs": "archs",
+    "kind": "kind",
     "finetune.epochs": "finetune_epochs",
     "latency.allow_cpu": "allow_cpu",
     "limits.bytes": "max_bytes",
@@ -227,6 +232,8 @@ def _config() -> config_lib.Config:
     if config.eval.quantize and (FLAGS.records or config.device == "gpu"):
         why = "--records: there is no network to export" if FLAGS.records else "--device=gpu: it runs no .tflite"
         raise errors.UserError(f"--quantize={','.join(config.eval.quantize)} with {why}")
+    if config.kind != "float32" and FLAGS.records:
+        raise errors.UserError(f"--kind={config.kind} with --records: there is no network to export")
     if supernet:
         entering.check_supernet(config, FLAGS.supernet, supernet)
     return config
@@ -239,6 +246,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
         config = entering.with_supernet(config, supernet)
     if resolutions := _resolutions():
         config = presets.searching(config, resolutions)
+    config = presets.of_kind(config, _choose("kind", FLAGS.kind, export.QUANTIZATIONS), supernet is None)
     source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
     threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:
@@ -323,9 +331,9 @@ def _rounds(settings: config_lib.Eval) -> int:
 
 
 def _kinds() -> tuple[str, ...]:
-    """The kinds of .tflite to make beside float32, which always is."""
+    """The kinds of .tflite to make beside the run's, which always is."""
     asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
-    return tuple(kind for kind in dict.fromkeys(asked) if kind != "float32")
+    return tuple(kind for kind in dict.fromkeys(asked) if kind != FLAGS.kind)
 
 
 def _is_estimated(run: context.Context, stage: str) -> bool:

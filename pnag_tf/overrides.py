@@ -13,6 +13,7 @@ from pnag_tf.util import errors
 
 FIXED = {  # what cannot be set by its name -> why
     "preset": "it is chosen before single settings are changed",
+    "kind": "it is chosen before single settings are changed, as the backbone depends on it",
     "backbone.classes": "it is the number of classes of the images; `data.class_subset` chooses among them",
 }
 
@@ -52,6 +53,7 @@ _LEAST = {
     "gpu_batch": 1,
     "hidden": 1,
     "images_gib": 0,
+    "int8_epochs": 0,
     "in_memory_gib": 0,
     "iterations": 1,
     "layers": 1,
@@ -147,6 +149,8 @@ def check(config: config_lib.Config) -> None:
         raise errors.SettingError("eval.budgets", f"expected different ones, found {found}")
     if generator.advantage == "normalised" and generator.samples < 2:
         raise errors.SettingError("generator.samples", f"expected 2 or more to normalise, found {generator.samples}")
+    if config.kind != "float32" and config.device == "gpu":
+        raise errors.SettingError("kind", f"expected float32, as device gpu runs no .tflite, found {config.kind}")
     if config.space.units != config.backbone.units:
         expected = f"expected those of `backbone.base_widths`, {config.backbone.units}"
         raise errors.SettingError("space.units", f"{expected}, found {config.space.units}")

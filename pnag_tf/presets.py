@@ -99,6 +99,17 @@ def searching(config: config_lib.Config, resolutions: tuple[int, ...]) -> config
     return dataclasses.replace(config, space=space, backbone=backbone)
 
 
+def of_kind(config: config_lib.Config, kind: str, own_backbone: bool = True) -> config_lib.Config:
+    """The settings for .tflite of a kind; in int8 with a backbone that stays in one piece.
+
+    Args:
+      kind: one of `latency.export.QUANTIZATIONS`.
+      own_backbone: the backbone is the preset's; False for that of a given supernet, which stays as it is.
+    """
+    backbone = fitting.minimal(config.backbone) if kind == "int8" and own_backbone else config.backbone
+    return dataclasses.replace(config, kind=kind, backbone=backbone)
+
+
 def _at(config: config_lib.Config, resolution: int) -> config_lib.Config:
     """A preset whose space is the same at all resolutions, at another one; 0 leaves it as it is."""
     if not resolution:

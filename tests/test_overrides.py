@@ -70,7 +70,7 @@ def test_later_ones_count_and_settings_that_belong_together_change_together(tiny
         ("eval.budgets=25;30", "`eval.budgets`: expected a number, found '25;30'"),
         ("data.deterministic=1", "`data.deterministic`: expected true or false, found '1'"),
         ("evaluator.loss=l2", "`evaluator.loss`: expected one of hinge, margin, found 'l2'"),
-        ("eval.quantize=int4", "`eval.quantize`: expected one of float16, dynamic_int8, int8, found 'int4'"),
+        ("eval.quantize=int4", "`eval.quantize`: expected one of float32, float16, dynamic_int8, int8, found 'int4'"),
         ("space.kernels=4", "`space.kernels`: kernels .4,.: expected odd sizes"),
         ("space.ratios=", "`space.ratios`: ratios .*: expected increasing positive numbers"),
         ("seed", "`seed`: expected name=value, found 'seed'"),
@@ -174,4 +174,4 @@ def test_values_that_python_made_are_checked_as_well(tiny):
 def test_the_options_are_those_of_the_code():
     kinds = {name: kind for name, (kind, _) in overrides._leaves(config_lib.Config(""))}
     assert kinds["data.augmentation"].__args__ == augment.KINDS
-    assert kinds["eval.quantize"].__args__[0].__args__ == export.QUANTIZATIONS[1:]
+    assert kinds["eval.quantize"].__args__[0].__args__ == export.QUANTIZATIONS

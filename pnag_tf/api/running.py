@@ -38,6 +38,7 @@ class Run:
       settings: any other setting as `"name=value"`, such as `"measure.architectures=500"` or `"device=mobile"`.
       resolution: side of the images in pixels, by default the preset's; several of them, such as `(96, 128, 160)`, are
         searched. The space of presets `"demo"` and `"photos"` fits the largest.
+      kind: of the .tflite whose latency and accuracy count: `"float32"`, `"float16"`, `"dynamic_int8"` or `"int8"`.
       force: start anew: what an earlier run left in the folder is removed when the first stage is made.
 
     Raises:
@@ -63,6 +64,7 @@ class Run:
         seed: int = 0,
         settings: Iterable[str] = (),
         resolution: int | Iterable[int] = 0,
+        kind: str = "float32",
         force: bool = False,
     ):
         self._records, self._supernet, self._force = os.fspath(records), os.fspath(supernet), force
@@ -84,6 +86,7 @@ class Run:
             config = entering.with_supernet(config, given)
         if any(resolutions):
             config = presets.searching(config, resolutions)
+        config = presets.of_kind(config, kind, given is None)
         self.config = overrides.apply(config, settings)
         overrides.check(self.config)
         if self.config.method not in evaluate.METHODS:

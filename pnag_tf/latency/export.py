@@ -9,7 +9,9 @@ A .tflite is of one of four kinds:
                   as integer-only hardware needs it
 
 All four take and give float32, so that an application may exchange one for another: an int8 file begins with a
-QUANTIZE and ends with a DEQUANTIZE, which cost next to nothing, and no scale has to be known outside the file.
+QUANTIZE and ends with a DEQUANTIZE, which cost next to nothing, and no scale has to be known outside the file. Its
+softmax stays in float32: XNNPACK has none in int8, and probabilities in steps of 1/256 say nothing of the less likely
+classes.
 
 The weights are put into the graph as constants before it is converted. This is several times faster than the way
 through a SavedModel file, and it cannot lose weights: `from_concrete_functions` on a function with variables that it
@@ -53,6 +55,11 @@ class Delegation:
     pieces: int
     outside: dict[str, int]
 
+    def columns(self) -> dict[str, str | int]:
+        """The two as columns of a table."""
+        left = " ".join(f"{operator}:{count}" for operator, count in sorted(self.outside.items()))
+        return {"xnnpack_pieces": self.pieces, "outside_xnnpack": left or "none"}
+
 
 def convert(
     model: keras.Model,
@@ -83,16 +90,51 @@ def convert(
         _check_representative(representative, shape[1:])
         # A range without end aborts the calibration, or becomes a scale of which nothing is seen in int8.
         _finite("the Keras model", _answers(model, representative), "the representative images")
-    try:
-        with terminal.quiet():
-            tflite = _converter(model, shape, quantization, representative).convert()
-    except Exception as error:  # the converter raises whatever its passes raise
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ExportError(f"the TFLite converter failed: {lines[-1]}") from error
+    tflite = _converted(model, quantization, representative)
     if tolerance is None and quantization == "float32":
         tolerance = TOLERANCE
     check_parity(model, tflite, tolerance)
     return tflite
+
+
+def for_timing(model: keras.Model, quantization: str = "float32") -> bytes:
+    """The .tflite of a network or of a part of one, for batch 1, whose answers do not matter.
+
+    The ranges of 'int8' are those of random input. A part of a network then takes and gives int8, as it does inside of
+    one: a QUANTIZE and a DEQUANTIZE for each part would count several times.
+
+    Raises:
+      ExportError: the converter fails.
+    """
+    if quantization == "float32":
+        return convert(model)
+    rng, shape = np.random.default_rng(0), (4, *model.inputs[0].shape[1:])
+    whole = model.inputs[0].name == network.PIXELS
+    inputs = rng.uniform(0, 255, shape) if whole else rng.normal(size=shape)
+    return _converted(model, quantization, inputs.astype(np.float32), integers=quantization == "int8" and not whole)
+
+
+def _converted(
+    model: keras.Model, quantization: str, representative: np.ndarray | None, integers: bool = False
+) -> bytes:
+    """Args:
+    integers: input and output are int8.
+    """
+    try:
+        with terminal.quiet():
+            converter = _converter(model, quantization, representative, integers)
+            if quantization != "int8" or integers:  # a part of a network has no softmax
+                return converter.convert()
+            options = tf.lite.experimental.QuantizationDebugOptions(denylisted_ops=["SOFTMAX"])
+            selective = tf.lite.experimental.QuantizationDebugger(
+                converter=converter,
+                debug_dataset=converter.representative_dataset,
+                debug_options=options,
+            )
+            return selective.get_nondebug_quantized_model()
+    except Exception as error:  # the converter raises whatever its passes raise
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ExportError(f"the TFLite converter failed: {lines[-1]}") from error
 
 
 def keras_file(model: keras.Model) -> bytes:
@@ -238,8 +280,9 @@ def frozen(model: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _converter(
-    model: keras.Model, shape: tuple[int, ...], quantization: str, representative: np.ndarray | None
+    model: keras.Model, quantization: str, representative: np.ndarray | None, integers: bool
 ) -> tf.lite.TFLiteConverter:
+    shape = (1, *model.inputs[0].shape[1:])
     answer = tf.function(
         frozen(model), input_signature=[tf.TensorSpec(shape, tf.float32, name="images")], autograph=False
     )
@@ -252,4 +295,6 @@ def _converter(
         converter.representative_dataset = lambda: ([image[None]] for image in representative.astype(np.float32))
         # Only operators that exist in int8: the converter would leave the others in float32 without a word.
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if integers:
+        converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -72,22 +72,33 @@ class Answers:
 def of(
     network: keras.Model, batches: Iterable, mean: Sequence[float], std: Sequence[float], most: int = MISTAKES
 ) -> Answers:
-    """The answers of a network to (images float32 [b, r, r, 3], labels int32 [b]) pairs, which are read once.
+    """The answers of a network of logits; the other arguments are those of `by`."""
+    # Called as it is, a Keras model keeps what every layer puts out until the last one has: gigabytes at 224 pixels.
+    answer = tf.function(lambda images: tf.nn.softmax(network(images, training=False)), reduce_retracing=True)
+    return by(answer, batches, mean, std, most)
+
+
+def by(
+    answer: Callable[[tf.Tensor], tf.Tensor | np.ndarray],
+    batches: Iterable,
+    mean: Sequence[float],
+    std: Sequence[float],
+    most: int = MISTAKES,
+) -> Answers:
+    """The answers to (images float32 [b, r, r, 3], labels int32 [b]) pairs, which are read once.
 
     Args:
+      answer: images -> probabilities float32 [b, classes].
       mean, std: what the images are normalised by, one a colour channel.
       most: mistakes that are kept.
     """
-    # Called as it is, a Keras model keeps what every layer puts out until the last one has: gigabytes at 224 pixels.
-    answer = tf.function(lambda images: network(images, training=False), reduce_retracing=True)
     parts, worst, start = [], [], 0
     for images, labels in batches:
         labels = tf.cast(labels, tf.int32)
-        logits = answer(images)
-        likely = tf.nn.softmax(logits).numpy()
+        likely = np.asarray(answer(images))
         named = likely.argmax(1).astype(np.int32)
         sure = likely.max(1).astype(np.float32)
-        parts.append((labels.numpy(), named, sure, subnet.right(logits, labels)[1].numpy()))
+        parts.append((labels.numpy(), named, sure, subnet.right(likely, labels)[1].numpy()))
         wrong = np.flatnonzero(named != labels.numpy())
         wrong = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
         worst += [(-sure[place], start + place, images[place].numpy()) for place in wrong]

@@ -108,7 +108,7 @@ def _seconds(settings: config_lib.Baselines, run_s: float, count: int) -> float:
 
 def _made(context: context_lib.Context, name: str, seconds: float) -> dict:
     """What is known of a trained, exported and tested network, as columns; made where it is missing."""
-    layout, config = context.layout, context.config
+    layout = context.layout
     folder, what = layout.baselines / name, f"baselines/{name}"
     path = _file(context, {"method": "", "network": name})
     plan = _plan(context, folder, seconds)
@@ -118,8 +118,9 @@ def _made(context: context_lib.Context, name: str, seconds: float) -> dict:
     with context.timed(what):
         network, history = _train(context, name, folder, plan)
     took_s = context.seconds().get(what, 0.0) - plan["before_s"]
-    files.write_bytes(path, context.resources.exporter.export(network))
-    answers = deploy.tested(config, network, context.resources.splits)
+    exported = context.resources.exporter.export(network)
+    files.write_bytes(path, exported)
+    answers = context.resources.exporter.tested(network, exported)
     answers_lib.write(_answers(context, name), answers)
     facts = {
         "network": name,

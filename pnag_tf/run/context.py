@@ -15,7 +15,7 @@ from tqdm import tqdm
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.latency import device as device_lib
-from pnag_tf.latency import gpu, host, jobs
+from pnag_tf.latency import gpu, host, jobs, kinds
 from pnag_tf.latency.android import measure as android
 from pnag_tf.latency.android import settings as android_settings
 from pnag_tf.run import deployable, folder, timing
@@ -56,14 +56,14 @@ class Resources:
 
     @functools.cached_property
     def device(self) -> device_lib.Device:
-        """What networks are timed on."""
+        """What networks of the run's kind are timed on."""
         latency = self._config.latency
-        if self._config.device == "mobile":
-            settings = android_settings.Settings(threads=latency.threads, **dataclasses.asdict(self._config.phone))
-            return android.device(settings, self._layout.phone_journal)
         if self._config.device == "gpu":
             return gpu.device(latency.gpu_batch, latency.allow_cpu)
-        return host.device(latency.threads)
+        if self._config.device == "mobile":
+            settings = android_settings.Settings(threads=latency.threads, **dataclasses.asdict(self._config.phone))
+            return kinds.of(android.device(settings, self._layout.phone_journal), self._config.kind)
+        return kinds.of(host.device(latency.threads), self._config.kind)
 
     @functools.cached_property
     def exporter(self) -> deployable.Exporter:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-import keras
-
 from pnag_tf import config as config_lib
 from pnag_tf import data
 from pnag_tf.latency import export
@@ -29,32 +27,27 @@ def variants(
     chosen: list[finalists_lib.Finalist],
     known: reference.Reference | None,
 ) -> list[list[quantization.Variant]]:
-    """Each chosen network as a .tflite of float32 and of each kind in `config.eval.quantize`; reads the test images.
+    """Each chosen network as a .tflite of the run's kind and of each in `config.eval.quantize`; reads the test images.
 
-    All are measured in one call, float32 anew, so that the kinds of all networks compare. Nothing is made where no
-    kind is asked for.
+    All are measured in one call, the run's kind anew, so that the kinds of all networks compare. Nothing is made where
+    no other kind is asked for.
 
     Args:
       known: measured beside the others; None where latencies count as measured.
     """
-    if not config.eval.quantize:
+    if not set(config.eval.quantize) - {config.kind}:
         return [[] for _ in chosen]
     distinct = list({id(finalist): finalist for finalist in chosen}.values())
     made = quantization.make(
         [(finalists_lib.model(subnets, each), each.exported) for each in distinct],
-        config.eval.quantize,
+        config.kind,
+        [kind for kind in config.eval.quantize if kind != config.kind],
         exporter.quantized,
         exporter.test,
         lambda tflites: reference.latencies_at(tflites, exporter.device, known),
     )
     of = {id(finalist): kinds for finalist, kinds in zip(distinct, made, strict=True)}
     return [of[id(finalist)] for finalist in chosen]
-
-
-def tested(config: config_lib.Config, network: keras.Model, splits: data.Splits) -> answers_lib.Answers:
-    """What a chosen network answers on the test images; with `variants` the one place that reads them."""
-    test = splits.at(network.input_shape[1]).test(config.measure.batch_size)
-    return answers_lib.of(network, test, splits.info.mean, splits.info.std)
 
 
 def resolution(arch: space_lib.Architecture) -> dict[str, int]:
@@ -70,12 +63,12 @@ def objective(config: config_lib.Config, answers: answers_lib.Answers) -> dict[s
 
 
 def facts(
-    config: config_lib.Config, subnets: subnet.Subnets, splits: data.Splits, finalist: finalists_lib.Finalist
+    config: config_lib.Config, subnets: subnet.Subnets, exporter: deployable.Exporter, finalist: finalists_lib.Finalist
 ) -> dict:
     """What is known of a chosen network, as columns."""
     arch = config.space.decode(finalist.choices)[0]
     if finalist.test is None:
-        finalist.test = tested(config, finalists_lib.model(subnets, finalist), splits)
+        finalist.test = exporter.tested(finalists_lib.model(subnets, finalist), finalist.exported)
     before = {} if finalist.network is None else {"validation_top1_before": f"{finalist.top1_before:.4f}"}
     return {
         "expected_top1": f"{finalist.expected_top1:.4f}",
@@ -85,6 +78,7 @@ def facts(
         "test_top5": f"{finalist.test.top5:.4f}",
         **objective(config, finalist.test),
         **finalist.latency.columns(),
+        **exporter.pieces(finalist.exported),
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),
     }
@@ -124,12 +118,12 @@ def write(
     """
     file = path.with_name(path.name + suffix)
     files.write_bytes(file, exported)
-    for kind in export.QUANTIZATIONS[1:]:
+    for kind in export.QUANTIZATIONS:
         path.with_name(f"{path.name}_{kind}.tflite").unlink(missing_ok=True)
     facts_of = []
     for variant in kinds:
         name = file.name
-        if variant.quantization != "float32":
+        if variant.quantization != config.kind:
             name = f"{path.name}_{variant.quantization}.tflite"
             files.write_bytes(path.with_name(name), variant.tflite)
         facts_of.append(variant.facts() | {"file": name})
@@ -137,6 +131,7 @@ def write(
     description = row | {
         "file": file.name,
         "device": measured_on,
+        "kind": config.kind,
         "resolution": row.get("resolution", config.backbone.resolution),
         "input": "normalised" if config.eval.raw_logits else "pixels",
         "output": "logits" if config.eval.raw_logits else "probabilities",

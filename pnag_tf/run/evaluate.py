@@ -9,7 +9,7 @@ import numpy as np
 from pnag_tf import tuning
 from pnag_tf.latency import device as devices
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import deploy, learn, measure, reference, train
+from pnag_tf.run import deploy, deployable, learn, measure, reference, train
 from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.search import baselines, generator, noise, predictor, proposals, records, rounds
 from pnag_tf.search import candidates as candidates_lib
@@ -39,7 +39,7 @@ def evaluate(context: context_lib.Context) -> Tables:
     """Writes the table of the method's networks, one a budget, and deploys them where there is a supernet.
 
     Returns:
-      The networks; and their kinds where more than float32 was asked for.
+      The networks; and their kinds where several were asked for.
     """
     method, table, predictors = context.config.method, measure.read_records(context), learn.read_predictors(context)
     made, limits = learn.read_generator(context) if method == PNAG else None, _limits(context)
@@ -65,15 +65,15 @@ def check(context: context_lib.Context) -> None:
 
 
 def _limits(context: context_lib.Context) -> limits_lib.Limits:
-    """The limits; of bytes with what a file has beside the weights, as the smallest and the largest network tell."""
-    config, overhead = context.config, 0
+    """The limits; of bytes by the files of the smallest and of the largest network."""
+    config, file_bytes = context.config, limits_lib.FLOAT32
     if config.limits.bytes and context.has_supernet:
-        for choices in (config.space.smallest(), config.space.largest()):
-            (arch,) = config.space.decode(choices)
-            exported = context.resources.exporter.export(network.build(config.backbone, arch))
-            weights = limits_lib.WEIGHT_BYTES * cost.params(config.backbone, arch)
-            overhead = max(overhead, len(exported) - weights)
-    return limits_lib.Limits(config.limits, config.space, config.backbone, overhead)
+        ends = config.space.decode(np.stack([config.space.smallest(), config.space.largest()]))
+        sizes = [len(context.resources.exporter.export(network.build(config.backbone, arch))) for arch in ends]
+        params = [cost.params(config.backbone, arch) for arch in ends]
+        each = (sizes[1] - sizes[0]) / (params[1] - params[0])
+        file_bytes = (sizes[0] - each * params[0], each)
+    return limits_lib.Limits(config.limits, config.space, config.backbone, file_bytes)
 
 
 def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
@@ -129,7 +129,18 @@ def notes(rows: list[dict]) -> list[str]:
             judged = "validation top-1, trained alone," if "validation_top1_before" in each else "expected accuracy"
             why = f"no network within the budget has a higher {judged} than the {other} ms one"
             said.append(f"note: {budget_ms} ms: {why}")
-    return said
+    return said + _splits(asked)
+
+
+def _splits(rows: list[dict]) -> list[str]:
+    """What to say of networks that XNNPACK does not take whole."""
+    split = [row for row in rows if row.get("outside_xnnpack", "none") != "none"]
+    if not split:
+        return []
+    worst = max(split, key=lambda row: int(row["xnnpack_pieces"]))
+    left = ", ".join(sorted({each.split(":")[0] for row in split for each in row["outside_xnnpack"].split()}))
+    pieces = f"XNNPACK runs networks in up to {worst['xnnpack_pieces']} pieces on this machine"
+    return [f"note: {pieces}; {left} between them are left to LiteRT's own kernels"]
 
 
 def _known_ms(row: dict) -> str | float:
@@ -142,15 +153,20 @@ def _deploy(
 ) -> tuple[list[dict], list[dict]]:
     """Chooses, trains, measures and writes; returns what is known of the networks, and of their kinds."""
     config, open_, known = context.config, context.resources, reference_of(context)
+    deployed = None if config.kind == deployable.FLOAT32 else open_.exporter.validated
+    validation = finalists_lib.Validation(open_.image_weights(config.measure.finalist_images), deployed)
     with context.timed(f"eval/{config.method}/choose"):
-        weights = open_.image_weights(config.measure.finalist_images)
         chosen = finalists_lib.choose(
-            config, open_.subnets, open_.splits, open_.exporter.device, found, known, prediction, weights
+            config, open_.subnets, open_.splits, open_.exporter.device, found, known, prediction, validation
         )
     if config.finetune.epochs:
         budgets_ms = [asked.budget_ms for asked in found]
-        train_all = functools.partial(train.alone, context)
-        chosen = finalists_lib.train_alone(chosen, budgets_ms, open_.subnets, open_.exporter.device, known, train_all)
+        train_all, rounded = functools.partial(train.alone, context), None
+        if config.kind == "int8" and config.finetune.int8_epochs:
+            rounded = functools.partial(train.with_rounding, context)
+        chosen = finalists_lib.train_alone(
+            chosen, budgets_ms, open_.subnets, open_.exporter.device, known, train_all, validation, rounded
+        )
     with context.timed(f"eval/{config.method}/deploy"):
         return _written(context, found, chosen, known)
 
@@ -165,7 +181,7 @@ def _written(
     config, open_ = context.config, context.resources
     rows = [
         row(context, asked.budget_ms, finalist.found, finalist.place)
-        | deploy.facts(config, open_.subnets, open_.splits, finalist)
+        | deploy.facts(config, open_.subnets, open_.exporter, finalist)
         for asked, finalist in zip(found, chosen, strict=True)
     ]
     made = deploy.variants(config, open_.subnets, open_.exporter, chosen, known)
@@ -189,7 +205,7 @@ def _written(
 
 
 def _keep_kinds(context: context_lib.Context, kinds: list[dict], budgets: set[str]) -> None:
-    """Writes the table of the kinds of every deployed network that has more than float32.
+    """Writes the table of the kinds of every deployed network that has several.
 
     Args:
       budgets: of the networks just written; what the file holds of earlier ones for them goes.

@@ -20,6 +20,7 @@ from pnag_tf.util import errors
 
 FINALISTS = 4  # proposals per budget whose validation accuracy is measured
 SPARE = 0.1  # share of a budget that one more leaves by its prediction, should those be slower than predicted
+INT8_LOSS = 0.005  # of validation top-1, above which a network is trained on with int8's rounding
 HEADROOM = 0.04  # share of a budget that a network leaves when it is chosen: its next timing may differ by as much
 
 
@@ -71,6 +72,28 @@ class Prediction:
     top1: Callable[[np.ndarray], np.ndarray]
     error: float
 
+    def less(self, loss: float) -> Prediction:
+        """What is expected where every network loses as much."""
+        return dataclasses.replace(self, top1=lambda choices: self.top1(choices) - loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Validation:
+    """How networks are judged on validation images.
+
+    Attributes:
+      weights: how much each image counts, ``[images]`` with mean 1; None where all do the same.
+      deployed: the content of a file -> which images it gets right, bool ``[images]``; None where a file answers as the
+        Keras model does, as one of float32.
+    """
+
+    weights: np.ndarray | None = None
+    deployed: Callable[[bytes], np.ndarray] | None = None
+
+    def top1(self, exported: bytes) -> float:
+        """Of a file that does not answer as the Keras model does."""
+        return float(np.average(self.deployed(exported), weights=self.weights))
+
 
 def choose(
     config: config_lib.Config,
@@ -80,7 +103,7 @@ def choose(
     proposals: list[candidates_lib.Candidates],
     known: reference.Reference | None,
     prediction: Prediction,
-    weights: np.ndarray | None = None,
+    validation: Validation = Validation(),
 ) -> list[Finalist]:
     """For each budget the finalist of the highest expected accuracy that keeps it when exported and measured.
 
@@ -89,8 +112,8 @@ def choose(
 
     Args:
       known: measured beside the others; None where latencies count as measured.
-      prediction: what is expected of the finalists before they are judged on validation images.
-      weights: how much each of these images counts, ``[images]`` with mean 1; None where all do the same.
+      prediction: what is expected of the finalists before they are judged on validation images; of their float32
+        weights, so that what the run's kind costs them on average is taken off.
     """
     distinct = {}
     for found in proposals:
@@ -105,7 +128,13 @@ def choose(
         [finalist.statistics for finalist in finalists],
     )
     bar = tqdm(judged, total=len(finalists), desc="validate", unit="network")
-    expect(finalists, np.stack([right for right, _ in bar]), prediction, weights)
+    right = np.stack([right for right, _ in bar])
+    if validation.deployed:
+        export(finalists, subnets, device)
+        bar = tqdm(finalists, desc="validate files", unit="network")
+        deployed = np.stack([validation.deployed(finalist.exported) for finalist in bar])
+        prediction, right = prediction.less(float(right.mean() - deployed.mean())), deployed
+    expect(finalists, right, prediction, validation.weights)
     finalists.sort(key=lambda finalist: -finalist.expected_top1)
     budgets_ms = [found.budget_ms for found in proposals]
     most = config.limits.bytes
@@ -129,7 +158,7 @@ def expect(
 
     Args:
       right: which validation images each of them gets right, bool ``[n, images]``, two images or more.
-      weights: see `choose`.
+      weights: see `Validation`.
     """
     packed, images = np.packbits(right, axis=1), right.shape[1]
     se = noise.standard_errors(packed, images, noise.image_means(packed, images), weights)
@@ -193,12 +222,16 @@ def train_alone(
     device: devices.Device,
     known: reference.Reference | None,
     train: Callable[[list[str]], list[tuple[keras.Model, list[dict]]]],
+    validation: Validation = Validation(),
+    train_rounded: Callable[[str, keras.Model], keras.Model] | None = None,
 ) -> list[Finalist]:
     """Trains each chosen network, and chooses once more among them, by what they now reach on validation.
 
     Args:
       chosen: the finalist of each budget; one that serves several is trained once.
       train: architectures -> (network, history) of each; see `supernet.finetune.train`.
+      train_rounded: trains on with int8's rounding, an architecture and its trained network, what loses more than
+        `INT8_LOSS` by it; None where that is not wanted.
 
     Returns:
       For each budget the best of them that keeps it, exported and measured anew in one call.
@@ -207,11 +240,26 @@ def train_alone(
     archs = [str(subnets.net.space.decode(finalist.choices)[0]) for finalist in distinct]
     for finalist, (finalist.network, history) in zip(distinct, train(archs), strict=True):
         _, finalist.top1 = finetune.before_and_best(history)
+        finalist.exported = None
+    export(distinct, subnets, device)
+    if validation.deployed:
+        for finalist, arch in zip(tqdm(distinct, desc="validate files", unit="network"), archs, strict=True):
+            before, finalist.top1 = finalist.top1, validation.top1(finalist.exported)
+            if train_rounded and before - finalist.top1 > INT8_LOSS:
+                _replace_by_better(finalist, train_rounded(arch, finalist.network), device, validation)
     measure(distinct, subnets, device, known)
     return [
         max((each for each in (*distinct, own) if each.latency.at_table_ms <= budget_ms or each is own), key=_top1)
         for budget_ms, own in zip(budgets_ms, chosen, strict=True)
     ]
+
+
+def _replace_by_better(
+    finalist: Finalist, network: keras.Model, device: devices.Device, validation: Validation
+) -> None:
+    exported = device.export(network)
+    if (top1 := validation.top1(exported)) > finalist.top1:
+        finalist.network, finalist.exported, finalist.top1 = network, exported, top1
 
 
 def _top1(finalist: Finalist) -> float:
@@ -229,8 +277,14 @@ def measure(
     finalists: list[Finalist], subnets: subnet.Subnets, device: devices.Device, known: reference.Reference | None
 ) -> None:
     """Exports and measures, in two passes: one would disturb the other."""
-    for finalist in tqdm(finalists, desc="export", unit="network"):
-        finalist.exported = device.export(model(subnets, finalist))
+    export(finalists, subnets, device)
     latencies = reference.latencies_at([finalist.exported for finalist in finalists], device, known)
     for finalist, latency in zip(finalists, latencies, strict=True):
         finalist.latency = latency
+
+
+def export(finalists: list[Finalist], subnets: subnet.Subnets, device: devices.Device) -> None:
+    """Makes the files of those that have none."""
+    waiting = [finalist for finalist in finalists if finalist.exported is None]
+    for finalist in tqdm(waiting, desc="export", unit="network", disable=not waiting):
+        finalist.exported = device.export(model(subnets, finalist))

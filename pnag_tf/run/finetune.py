@@ -38,7 +38,7 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
     exported = {arch: open_.exporter.export(network) for arch, (network, _) in trained.items()}
     latencies = reference.latencies_at(list(exported.values()), open_.device, evaluate.reference_of(context))
     latency_of = dict(zip(exported, latencies, strict=True))
-    tested = {arch: deploy.tested(config, network, open_.splits) for arch, (network, _) in trained.items()}
+    tested = {arch: open_.exporter.tested(network, exported[arch]) for arch, (network, _) in trained.items()}
     name, rows = f"{config.method}{layout_lib.FINETUNED}", []
     for row in rows_given:
         arch, latency = row["arch"], latency_of[row["arch"]]

@@ -1,4 +1,4 @@
-"""The kinds in which a network is deployed: size, accuracy and latency of each beside those of float32."""
+"""The kinds in which a network is deployed: size, accuracy and latency of each beside those of the run's own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from tqdm import tqdm
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import export
 
-CALIBRATION_IMAGES = 100  # that 'int8' takes its ranges from
-
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
@@ -26,7 +24,7 @@ class Variant:
       quantization: one of `export.QUANTIZATIONS`.
       tflite: the exported network.
       top1: on the test images, a fraction; run by LiteRT.
-      agreement: share of the test images for which it names the class that float32 names.
+      agreement: share of the test images for which it names the class that the network of the run's kind names.
       latency: measured in one call with the other variants.
       delegation: what XNNPACK takes of it on this machine.
     """
@@ -40,32 +38,32 @@ class Variant:
 
     def facts(self) -> dict:
         """What is known, as columns."""
-        outside = self.delegation.outside
         return {
             "quantization": self.quantization,
             "bytes": len(self.tflite),
             "test_top1": f"{self.top1:.4f}",
             "agreement": f"{self.agreement:.4f}",
             **self.latency.columns(),
-            "xnnpack_pieces": self.delegation.pieces,
-            "outside_xnnpack": " ".join(f"{operator}:{count}" for operator, count in sorted(outside.items())) or "none",
+            **self.delegation.columns(),
         }
 
 
 def make(
     networks: Sequence[tuple[keras.Model, bytes]],
+    own: str,
     kinds: Iterable[str],
     convert: Callable[[keras.Model, str], bytes],
     test: Callable[[int], Iterable],
     measure: Callable[[Sequence[bytes]], Sequence[devices.MeasuredLatency]],
 ) -> list[list[Variant]]:
-    """Every network in float32 and in each of `kinds`; warns of kinds that XNNPACK runs in pieces.
+    """Every network in the run's kind and in each of `kinds`; warns of kinds that XNNPACK runs in pieces.
 
     Converting, testing and measuring never overlap, so that one does not disturb the other.
 
     Args:
-      networks: (Keras model, its float32 .tflite) pairs.
-      kinds: of `export.QUANTIZATIONS`, without float32.
+      networks: (Keras model, its .tflite of the run's kind) pairs.
+      own: the run's kind.
+      kinds: others of `export.QUANTIZATIONS`.
       convert: a model and one of `kinds` -> its .tflite.
       test: resolution r -> the (images float32 [b, r, r, 3], labels int32 [b]) batches of the test images, as the files
         take them.
@@ -76,15 +74,15 @@ def make(
     """
     kinds = list(kinds)
     tflites = []
-    for model, float32 in tqdm(networks, desc="quantise", unit="network"):
-        tflites.append([float32, *(convert(model, kind) for kind in kinds)])
+    for model, exported in tqdm(networks, desc="quantise", unit="network"):
+        tflites.append([exported, *(convert(model, kind) for kind in kinds)])
     tested = tqdm(zip(networks, tflites, strict=True), total=len(tflites), desc="test", unit="network")
     judged = [judge(each, test(model.input_shape[1])) for (model, _), each in tested]
     latencies = iter(measure([tflite for each in tflites for tflite in each]))
     made = [
         [
             Variant(kind, tflite, top1, agreement, next(latencies), export.delegation(tflite))
-            for kind, tflite, (top1, agreement) in zip(("float32", *kinds), each, figures, strict=True)
+            for kind, tflite, (top1, agreement) in zip((own, *kinds), each, figures, strict=True)
         ]
         for each, figures in zip(tflites, judged, strict=True)
     ]
@@ -112,10 +110,12 @@ def judge(tflites: Sequence[bytes], batches: Iterable) -> list[tuple[float, floa
 def split_warnings(made: Sequence[Sequence[Variant]]) -> list[str]:
     """One sentence for each kind that XNNPACK does not take whole: what it leaves out, and what the split costs."""
     splits: Mapping[str, list] = collections.defaultdict(list)
-    for float32, *others in made:
-        for variant in others:
-            if variant.delegation.outside:
-                splits[variant.quantization].append((variant, variant.latency.median_ms / float32.latency.median_ms))
+    for variants in made:
+        for float32 in variants:
+            if float32.quantization == export.QUANTIZATIONS[0]:
+                for other in variants:
+                    if other.delegation.outside:
+                        splits[other.quantization].append((other, other.latency.median_ms / float32.latency.median_ms))
     sentences = []
     for kind, found in splits.items():
         pieces = max(variant.delegation.pieces for variant, _ in found)

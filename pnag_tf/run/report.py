@@ -35,6 +35,7 @@ SHOWN = (
     "validation_top1",
     "test_top1",
     "test_top5",
+    "xnnpack_pieces",
     "params",
     "madds",
 )
@@ -142,6 +143,7 @@ def _facts(layout: layout_lib.Layout, settings: dict) -> list[tuple[str, str]]:
     space = frozen.restore(space_lib.SearchSpace, settings["space"])
     backbone, data = settings["backbone"], settings["data"]
     facts = [("preset", settings["preset"]), ("device", settings["device"])]
+    facts.append(("networks of kind", settings.get("kind", "float32")))
     table = layout.latency_table
     if table.exists():
         facts.append(("latency table of", files.read_json(table)["device"]))

@@ -18,6 +18,8 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.supernet import finetune, model, ofa, shrinking, transfer
 from pnag_tf.util import files
 
+ROUNDED = 0.1  # of the learning rate, where a trained network goes on with the rounding of int8
+
 Trained = tuple[keras.Model, list[dict]]
 """A network as it was after its best epoch, and its history."""
 
@@ -77,6 +79,24 @@ def here(context: context_lib.Context, arch: str, epoch: Callable[[], None] | No
         log=counted if epoch else log,
         distribution=context.distribution,
     )
+
+
+def with_rounding(context: context_lib.Context, arch: str, network: keras.Model) -> keras.Model:
+    """A trained network after some more epochs with the rounding of int8, or read where that was done."""
+    settings, batch = context.config.finetune, context.config.data.batch_size
+    rate, kind = ROUNDED * settings.learning_rate, "adam" if settings.optimizer == "adam" else "sgd"
+    settings = dataclasses.replace(settings, epochs=settings.int8_epochs, learning_rate=rate, optimizer=kind)
+    folder, splits = _folder(context, arch) / "int8", context.resources.splits.at(_backbone(context, arch).resolution)
+    return finetune.train(
+        lambda: network,
+        dataclasses.replace(context.config, finetune=settings),
+        splits,
+        folder,
+        log=context.log(f"finetune/{folder.parent.name}/int8"),
+        distribution=context.distribution,
+        steps=splits.steps_per_epoch(batch),
+        rounding=True,
+    )[0]
 
 
 def _side_by_side(context: context_lib.Context, archs: Sequence[str], processes: int) -> None:

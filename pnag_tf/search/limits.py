@@ -12,14 +12,16 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors
 
 NAMES = ("madds", "params", "bytes")
-WEIGHT_BYTES = 4  # in float32
+FLOAT32 = (0.0, 4.0)  # bytes of a file: beside its parameters, and of each
 
 
 class Limits:
     """What a network may have at most; which architectures keep it.
 
-    Bytes are those of the float32 file: its weights, and `overhead` for all else. A deployed file is held to the limit
-    as it is.
+    Bytes are those of the file, by its number of parameters. A deployed file is held to the limit as it is.
+
+    Args:
+      file_bytes: what a file has beside its parameters, and for each of them.
 
     Raises:
       SettingError: not even the smallest network keeps a limit.
@@ -30,13 +32,13 @@ class Limits:
         settings: config_lib.Limits,
         space: space_lib.SearchSpace,
         backbone: backbone_lib.Backbone,
-        overhead: int = 0,
+        file_bytes: tuple[float, float] = FLOAT32,
     ):
         fixed, each = _linear(space, backbone, cost.params, cost.block_params)
         counted = {
             "madds": _linear(space, backbone, cost.madds, cost.block_madds),
             "params": (fixed, each),
-            "bytes": (WEIGHT_BYTES * fixed + overhead, WEIGHT_BYTES * each),
+            "bytes": (file_bytes[1] * fixed + file_bytes[0], file_bytes[1] * each),
         }
         asked = {name: most for name in NAMES if (most := getattr(settings, name))}
         self._space = space
@@ -44,7 +46,7 @@ class Limits:
         for name, most in asked.items():
             least = self._count(space.smallest()[None], *counted[name])[0]
             if least > most:
-                expected = f"expected {least} or more, which the smallest network has"
+                expected = f"expected {int(np.ceil(least))} or more, which the smallest network has"
                 raise errors.SettingError(f"limits.{name}", f"{expected}, found {most}")
 
     def keeps(self, choices: np.ndarray) -> np.ndarray:
@@ -59,8 +61,8 @@ class Limits:
         return bool(self._counted)
 
     def _count(self, choices: np.ndarray, fixed: np.ndarray, each: np.ndarray) -> np.ndarray:
-        """Sums over the layers that are there, and what all networks of a resolution have: int64 ``[n]``."""
-        layers = self._space.layer_one_hot(choices).astype(np.int64) @ each
+        """Sums over the layers that are there, and what all networks of a resolution have: ``[n]``."""
+        layers = self._space.layer_one_hot(choices).astype(each.dtype) @ each
         return layers + fixed[self._space.resolution_places(choices)]
 
 

@@ -97,6 +97,17 @@ def fit(resolution: int) -> tuple[space_lib.SearchSpace, backbone_lib.Backbone]:
     raise ValueError(f"expected pixels that a space fits ({known}), found {resolution}")
 
 
+def minimal(backbone: backbone_lib.Backbone) -> backbone_lib.Backbone:
+    """The backbone without h-swish and squeeze-excite: MobileNetV3 calls it minimalistic.
+
+    In int8 XNNPACK and most accelerators then run a network in one piece (EfficientNet-Lite does the same).
+    """
+    units = backbone.units
+    return dataclasses.replace(
+        backbone, activations=("relu",) * units, squeeze_excite=(False,) * units, edge_activation="relu"
+    )
+
+
 def _halved(family: Family, resolution: int) -> backbone_lib.Backbone:
     size, halved = resolution, set()
     for place in family.halvings:

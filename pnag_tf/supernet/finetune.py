@@ -18,7 +18,7 @@ from tqdm.keras import TqdmCallback
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
 from pnag_tf.space import network as network_lib
-from pnag_tf.supernet import balance, fused, optimizers
+from pnag_tf.supernet import balance, fused, optimizers, rounded
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.util import files, scalars
 
@@ -36,6 +36,7 @@ def train(
     log: scalars.Log = scalars.nowhere,
     distribution: distribution_lib.Distribution | None = None,
     steps: int = 0,
+    rounding: bool = False,
 ) -> tuple[keras.Model, list[dict]]:
     """Trains a network and returns it as it was after its best epoch; called again after a crash, it goes on.
 
@@ -49,6 +50,7 @@ def train(
       config: data and fine-tuning settings.
       folder: keeps the start, the state after each epoch, the best network and the history.
       steps: batches of an epoch, behind which the network is judged; 0 for what `planned` says.
+      rounding: trained and judged with the rounding of int8; see `rounded`.
 
     Returns:
       (network, history): per epoch `epoch`, `loss`, `accuracy`, `val_accuracy` and `kept`, whether it is the best so
@@ -69,7 +71,7 @@ def train(
         kept.unlink(missing_ok=True)  # there when the process died between the last epoch and the end of this call
         return keras.models.load_model(folder / BEST, compile=False), history
     config = dataclasses.replace(config, finetune=settings)
-    network = compiled(distribution.shared(folder / BEST), config, steps, distribution)
+    network = compiled(distribution.shared(folder / BEST), config, steps, distribution, rounding)
     feed = functools.partial(fed, classes=splits.info.classes, distribution=distribution)
     validation, weights = feed(splits.validation(config.measure.batch_size)), splits.class_weights
     if not history:
@@ -179,11 +181,15 @@ def fed(
 
 
 def compiled(
-    path: pathlib.Path, config: config_lib.Config, steps: int, distribution: distribution_lib.Distribution
+    path: pathlib.Path,
+    config: config_lib.Config,
+    steps: int,
+    distribution: distribution_lib.Distribution,
+    rounding: bool = False,
 ) -> keras.Model:
     """A saved network, ready to be trained for epochs of `steps`."""
     with distribution.scope():
-        return prepared(keras.models.load_model(path, compile=False), config, steps, distribution)
+        return prepared(keras.models.load_model(path, compile=False), config, steps, distribution, rounding)
 
 
 def prepared(
@@ -191,10 +197,11 @@ def prepared(
     config: config_lib.Config,
     steps: int,
     distribution: distribution_lib.Distribution | None = None,
+    rounding: bool = False,
 ) -> keras.Model:
-    """A plain network as one that trains for epochs of `steps`: fused operations, loss and optimizer."""
+    """A plain network as one that trains for epochs of `steps`: fused operations or rounding, loss and optimizer."""
     policy = "mixed_bfloat16" if config.mixed_precision else "float32"
-    network = fused.for_training(network, policy)
+    network = rounded.for_training(network) if rounding else fused.for_training(network, policy)
     _compile((distribution or distribution_lib.make()).fitted(network), config, steps)
     return network
 

@@ -18,6 +18,8 @@ from pnag_tf.supernet import elastic
 class BatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch norm of [b, h, w, c] over all but the channels; in training one operation, with its gradient."""
 
+    PLAIN = keras.layers.BatchNormalization
+
     def call(self, inputs, training=None, mask=None):
         if not (training and self.trainable):
             return super().call(inputs, training=False, mask=mask)
@@ -40,9 +42,11 @@ def for_training(network: keras.Model, policy: str = "float32") -> keras.Model:
 
 
 def plain(network: keras.Model) -> keras.Model:
-    """The network that `for_training` was given, with the weights of now: float32, of Keras's own layers."""
-    own = {BatchNormalization: keras.layers.BatchNormalization}
-    return _cloned(network, "float32", lambda layer: own.get(type(layer), type(layer)))
+    """The network that `for_training`, here or in `rounded`, was given, with the weights of now.
+
+    In float32, of Keras's own layers; these are the `PLAIN` of ours.
+    """
+    return _cloned(network, "float32", lambda layer: getattr(type(layer), "PLAIN", type(layer)))
 
 
 def _fits(layer: keras.Operation) -> bool:
@@ -58,6 +62,7 @@ def _cloned(network: keras.Model, policy: str, kind: Callable[[keras.Operation],
         settings = layer.get_config()
         if isinstance(layer, keras.layers.Layer):  # an operation, such as `x + 3`, has no policy
             settings["dtype"] = "float32" if layer is network.layers[-1] else policy
+            settings["trainable"] = True  # frozen, if at all, by the way it was trained
         return kind(layer).from_config(settings)
 
     copy = keras.models.clone_model(network, clone_function=clone)

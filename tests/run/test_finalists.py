@@ -63,6 +63,7 @@ def _timed(models):
 
 
 DEVICE = Device(".tflite", lambda network: network, _timed, lambda: "test")
+ALIKE = finalists_lib.Validation()
 REFERENCE = reference.Reference((b"3", b"5"), (3.0, 5.0))
 
 
@@ -121,11 +122,11 @@ def chosen(space, monkeypatch):
 
     splits = types.SimpleNamespace(validation=lambda batch_size, images, held_bytes: [], test=test)
 
-    def choose(budgets_ms, known):
+    def choose(budgets_ms, known, validation=ALIKE):
         proposals = [candidates.Candidates(ms, choices, np.array([0.5, 0.6]), np.ones(2)) for ms in budgets_ms]
         settings = config.Config("tiny", space=space)
         prediction = finalists_lib.Prediction(lambda rows: np.full(len(rows), 0.5), 0.1)
-        found = finalists_lib.choose(settings, fake, splits, DEVICE, proposals, known, prediction)
+        found = finalists_lib.choose(settings, fake, splits, DEVICE, proposals, known, prediction, validation)
         return [each.exported for each in found]
 
     return choose
@@ -173,3 +174,48 @@ def test_a_note_says_why_a_budget_gets_the_network_of_a_smaller_one():
     over = [row("0.1", "a", "0.3"), row("0.2", "a", "0.3"), row("0.3", "b", "0.3")]
     assert evaluate.notes(over) == [f"note: 0.1 ms: {missed}", f"note: 0.2 ms: {missed}"]
     assert evaluate.notes([{"network": "a", "latency_ms": "1"}, {"network": "b", "budget_ms": "1"}]) == []
+
+
+# ---- in a kind whose files do not answer as the Keras model does -----------------------------------------------------
+
+
+def test_finalists_are_judged_by_their_files_and_the_prediction_gives_what_the_kind_costs(chosen, monkeypatch):
+    """Of both networks the file is ten points worse, of the second twenty: it is no longer the better one."""
+    asked = []
+
+    def deployed(exported):
+        asked.append(exported)
+        return _right({b"1.0": 0.58, b"2.0": 0.55}[exported])[0]
+
+    seen, less = [], finalists_lib.Prediction.less
+    monkeypatch.setattr(finalists_lib.Prediction, "less", lambda self, loss: seen.append(loss) or less(self, loss))
+    found = chosen([2.1], REFERENCE, finalists_lib.Validation(deployed=deployed))
+    assert sorted(asked) == [b"1.0", b"2.0"] and found == [b"1.0"]
+    assert seen == [pytest.approx(0.65 - 0.565)]
+
+
+def test_a_network_that_loses_by_rounding_is_trained_on_and_the_better_one_is_kept(monkeypatch, space):
+    """Of two networks the first loses three points in its file; trained on, its file is two points better."""
+    finalists = [dataclasses.replace(_finalist(1.0), exported=b"old"), _finalist(2.0)]
+    for finalist, choices in zip(finalists, (space.smallest(), space.largest()), strict=True):
+        finalist.found = dataclasses.replace(finalist.found, choices=choices[None])
+    top1 = {b"a": 0.77, b"b": 0.80, b"a rounded": 0.79, b"worse": 0.7}
+    validation = finalists_lib.Validation(deployed=lambda exported: _right(top1[exported])[0])
+    subnets = types.SimpleNamespace(net=types.SimpleNamespace(space=space))
+    device = dataclasses.replace(DEVICE, measure=lambda models: [MeasuredLatency(1.0, 1.0, 1.0, 1, "test")] * 2)
+    history = [{"val_accuracy": 0.80, "kept": 1.0}]
+
+    def train(archs):
+        return [(b"a", history), (b"b", history)]
+
+    for answer, best, expected in ((b"a rounded", b"a rounded", 0.79), (b"worse", b"a", 0.77)):
+        asked = []
+
+        def rounded(arch, network, answer=answer, asked=asked):
+            asked.append((arch, network))
+            return answer
+
+        finalists_lib.train_alone(finalists, [9.0, 9.0], subnets, device, None, train, validation, rounded)
+        assert asked == [(str(space.decode(space.smallest())[0]), b"a")]
+        assert (finalists[0].network, finalists[0].exported, finalists[0].top1) == (best, best, expected)
+        assert (finalists[1].exported, finalists[1].top1) == (b"b", 0.80)

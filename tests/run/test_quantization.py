@@ -70,7 +70,7 @@ def made(model, chosen, batches, images):
     def convert(network, kind):
         return export.convert(network, quantization=kind, representative=images)
 
-    return quantization.make(networks, kinds, convert, lambda pixels: batches, _measure)
+    return quantization.make(networks, "float32", kinds, convert, lambda pixels: batches, _measure)
 
 
 def _measure(tflites):

@@ -13,7 +13,7 @@ from pnag_tf.util import errors
 
 
 def made(space, backbone, overhead=0, **most):
-    return limits.Limits(config_lib.Limits(**most), space, backbone, overhead)
+    return limits.Limits(config_lib.Limits(**most), space, backbone, (overhead, 4))
 
 
 @pytest.mark.parametrize("resolutions", [(), (12, 16)])
