@@ -22,13 +22,13 @@ from pnag_tf import config as config_lib
 from pnag_tf import overrides, presets, tuning
 from pnag_tf.api import entering
 from pnag_tf.latency import export
-from pnag_tf.run import context, estimate, evaluate, folder, layout, learn, stages, status
+from pnag_tf.run import context, estimate, evaluate, folder, layout, learn, stages, status, targets
 from pnag_tf.supernet import distribution, ofa
 from pnag_tf.zoo import shelf
 
 ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
-DEVICES = ("cpu", "gpu", "mobile")
 STAGES = (*stages.STAGES, "status")
+CPU = targets.Target("cpu")
 # Columns that are for files.
 HIDDEN = ("method", "predicted_top1", "arch", "latency_p5_ms", "latency_p95_ms", "xnnpack_pieces", "outside_xnnpack")
 
@@ -42,10 +42,8 @@ flags.DEFINE_integer("classes", 0, "... as many of its classes, a seeded choice;
 flags.DEFINE_enum("class_weights", None, ("none", "balanced"), "of the loss; balanced counts each class the same")
 flags.DEFINE_enum("objective", None, ("top1", "balanced_top1"), "what validation judges by; balanced: mean of classes")
 flags.DEFINE_bool("strict", False, "... end at an image file that cannot be used, instead of leaving it out")
-flags.DEFINE_string("device", "cpu", f"whose latency counts: {', '.join(DEVICES)} (a phone, over adb)")
-flags.DEFINE_string(
-    "kind", "float32", f"of the .tflite whose latency and accuracy count: {', '.join(export.QUANTIZATIONS)}"
-)
+flags.DEFINE_list("device", ["cpu"], "whose latency counts: cpu, gpu, mobile (a phone, over adb), mobile:SERIAL")
+flags.DEFINE_list("kind", ["float32"], f"of .tflite whose latency and top-1 count: {', '.join(export.QUANTIZATIONS)}")
 flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
 flags.DEFINE_bool("allow_cpu", False, "for --device=gpu without a GPU: take the CPU, to try the road")
 flags.DEFINE_string("serial", "", "for --device=mobile: the phone, as `adb devices` names it; needed with several")
@@ -161,7 +159,7 @@ def main(argv: list[str]) -> int:
         _choose("preset", FLAGS.preset, presets.NAMES)
         workdir = pathlib.Path(FLAGS.workdir or f"runs/{FLAGS.preset}")
         if FLAGS.stage == "status":  # of whatever run lies there
-            terminal.print_table(status.look(workdir), status.notes(workdir))
+            _print_status(workdir)
             return 0
         if FLAGS.strategy == "multi_worker" and (FLAGS.stage not in ("supernet", "finetune") or FLAGS.force):
             found = "--force" if FLAGS.force else FLAGS.stage
@@ -169,7 +167,8 @@ def main(argv: list[str]) -> int:
         stage = "eval" if FLAGS.stage == "all" else FLAGS.stage
         stages.check_run(layout.Layout(workdir), stage)
         spread = distribution.make(FLAGS.strategy)
-        config = _config() if FLAGS.force else entering.within(_config(), workdir, FLAGS.hours)
+        first, *others = _targets(stage, layout.Layout(workdir))
+        config = _config(first) if FLAGS.force else entering.within(_config(first), workdir, FLAGS.hours)
         run = entering.enter(config, workdir, FLAGS.records, FLAGS.supernet, FLAGS.force, spread)
         if _is_estimated(run, stage):
             run = entering.estimated(run, FLAGS.hours)
@@ -178,9 +177,12 @@ def main(argv: list[str]) -> int:
             if FLAGS.estimate:
                 return 0
         _announce_rounds(run)
-        for title, rows in stages.run(run, stage):
-            print(f"\n{title}")
-            terminal.print_table(rows, evaluate.notes(rows), HIDDEN)
+        _make(run, stage)
+        for target in others:
+            print(f"\n{target.name}:", flush=True)
+            _make(entering.beside(run, target), stage)
+        if others and stage == "report":  # once more, with what was found for the others
+            stages.run(run, stage)
         print(f"{stage}: done, see {workdir}")
         return 0
     except folder.OtherSettings as error:
@@ -199,14 +201,38 @@ def main(argv: list[str]) -> int:
         return 130
 
 
+def _make(run: context.Context, stage: str) -> None:
+    """Makes a stage and prints its tables."""
+    for title, rows in stages.run(run, stage):
+        print(f"\n{title}")
+        terminal.print_table(rows, evaluate.notes(rows), HIDDEN)
+
+
+def _print_status(workdir: pathlib.Path) -> None:
+    """How far a run is, and what was made for other devices."""
+    run = layout.Layout(workdir)
+    for each in (run, *targets.beside(run)):
+        if each != run:
+            print(f"\n{each.root.name}:")
+        terminal.print_table(status.look(each.root), status.notes(each.root))
+
+
+def _targets(stage: str, run: layout.Layout) -> list[targets.Target]:
+    """The devices and kinds asked for, the one of the run's own folder first; of some stages there is one alone."""
+    found = targets.own_first(targets.parse(FLAGS.device, FLAGS.kind), run)
+    if stage in targets.OF_ONE and len(found) > 1:
+        raise errors.SettingError("device", f"expected one, in one kind, for stage {stage}, found {len(found)}")
+    return found[:1] if stage in targets.SHARED else found
+
+
 def _choose(flag: str, value: str, options: tuple[str, ...]) -> str:
     if value not in options:
         raise errors.UserError(f"--{flag}={value}; choose from {', '.join(options)}")
     return value
 
 
-def _config() -> config_lib.Config:
-    """The preset, changed by the flags, and then by what `--set` names.
+def _config(target: targets.Target = CPU) -> config_lib.Config:
+    """The preset for a device, changed by the flags, and then by what `--set` names.
 
     Raises:
       UserError: a value cannot be used.
@@ -220,7 +246,7 @@ def _config() -> config_lib.Config:
     supernet = ofa.describe(FLAGS.supernet) if FLAGS.supernet else None
     asked = (FLAGS.shrinking or "", max(_resolutions(), default=0), FLAGS.dataset)
     images = entering.images_of(FLAGS.preset, FLAGS.dataset, FLAGS.data_dir)
-    config = _flagged(presets.preset(FLAGS.preset, *asked, images), supernet)
+    config = _flagged(presets.preset(FLAGS.preset, *asked, images), supernet, target)
     try:
         config = overrides.apply(config, FLAGS.set)
     except errors.SettingError as error:
@@ -239,14 +265,14 @@ def _config() -> config_lib.Config:
     return config
 
 
-def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> config_lib.Config:
+def _flagged(config: config_lib.Config, supernet: ofa.Description | None, target: targets.Target) -> config_lib.Config:
     """The settings with those of a given supernet, and with what the flags change. Raises UserError."""
     change = dataclasses.replace
     if supernet:
         config = entering.with_supernet(config, supernet)
     if resolutions := _resolutions():
         config = presets.searching(config, resolutions)
-    config = presets.of_kind(config, _choose("kind", FLAGS.kind, export.QUANTIZATIONS), supernet is None)
+    config = presets.of_kind(config, target.kind, supernet is None)
     source = _choose("latency", FLAGS.latency or config.latency.source, ("table", "measured"))
     threads = FLAGS.threads if FLAGS["threads"].present else config.latency.threads
     if FLAGS.tuned:
@@ -264,7 +290,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
         latency=change(config.latency, source=source, threads=threads, allow_cpu=FLAGS.allow_cpu),
         phone=change(
             config.phone,
-            serial=FLAGS.serial,
+            serial=target.serial or FLAGS.serial,
             tool=FLAGS.benchmark_tool,
             cpu_mask=FLAGS.cpu_mask,
             remote_dir=FLAGS.remote_dir,
@@ -279,7 +305,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
         eval=change(
             config.eval,
             budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
-            quantize=_kinds(),
+            quantize=_kinds(target.kind),
             raw_logits=FLAGS.raw_logits,
             rounds=_rounds(config.eval),
             measurements=_given("measurements", config.eval.measurements),
@@ -292,7 +318,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None) -> con
         ),
         memory=config_lib.Memory(FLAGS.images_gib),
         ray=config_lib.Ray(FLAGS.ray_address, FLAGS.ray_workers),
-        device=_choose("device", FLAGS.device, DEVICES),
+        device=target.device,
         method=FLAGS.method,
         mixed_precision=FLAGS.mixed_precision,
         seed=FLAGS.seed,
@@ -330,10 +356,10 @@ def _rounds(settings: config_lib.Eval) -> int:
     return settings.rounds if FLAGS.measure_command or not FLAGS.records else 0
 
 
-def _kinds() -> tuple[str, ...]:
-    """The kinds of .tflite to make beside the run's, which always is."""
+def _kinds(own: str) -> tuple[str, ...]:
+    """The kinds of .tflite to make beside the run's own, which always is."""
     asked = [_choose("quantize", kind, export.QUANTIZATIONS) for kind in FLAGS.quantize]
-    return tuple(kind for kind in dict.fromkeys(asked) if kind != FLAGS.kind)
+    return tuple(kind for kind in dict.fromkeys(asked) if kind != own)
 
 
 def _is_estimated(run: context.Context, stage: str) -> bool:

@@ -55,7 +55,12 @@ def _write_png(path, level):
         ({"supernet": "nowhere.keras"}, "nowhere.keras"),
         ({"supernet": "a.keras", "records": "b.csv"}, "expected either --supernet or --records, found both"),
         ({"archs": "a.csv"}, "--archs: expected --stage=finetune, found eval"),
-        ({"device": "tpu"}, "--device=tpu; choose from cpu, gpu, mobile"),
+        ({"device": ["tpu"]}, "--device: expected cpu, gpu, mobile or mobile:SERIAL, found 'tpu'"),
+        ({"kind": ["int4"]}, "--kind: expected one of float32, float16, dynamic_int8, int8, found 'int4'"),
+        ({"kind": ["int8"], "device": ["gpu"]}, "--kind: expected float32, as device gpu runs no .tflite"),
+        ({"kind": ["int8"], "records": "x.csv"}, "--kind=int8 with --records: there is no network to export"),
+        ({"device": ["cpu", "gpu"], "stage": "tune"}, "--device: expected one, in one kind, for stage tune, found 2"),
+        ({"set": ["kind=int8"]}, "--set kind: cannot be set"),
         ({"resolution": ["0"]}, "--resolution: expected 8 or more, found 0"),
         ({"width": 0.0}, "--width: expected more than 0, found 0.0"),
         ({"architectures": 19}, "--architectures: expected 20 or more, found 19"),
@@ -134,7 +139,7 @@ def test_named_settings_are_read_from_the_command_line():
 
 def test_every_flag_of_a_setting_exists_and_every_setting_of_a_flag():
     assert set(main.SETTINGS.values()) <= set(main.FLAGS)
-    beside = {"records_file", "strategy", "supernet_file", "workdir"}
+    beside = {"kind", "records_file", "strategy", "supernet_file", "workdir"}
     assert set(main.SETTINGS) - beside <= set(overrides.names(presets.preset("tiny")))
 
 

@@ -6,8 +6,8 @@ import dataclasses
 import pathlib
 
 from pnag_tf import config as config_lib
-from pnag_tf import data, presets
-from pnag_tf.run import context, estimate, folder, stages
+from pnag_tf import data, overrides, presets
+from pnag_tf.run import context, estimate, folder, stages, targets
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.supernet import distribution as distribution_lib
 from pnag_tf.supernet import ofa
@@ -64,6 +64,25 @@ def enter(
         config = _adapted(config, supernet_file)
     run = context.make(config, workdir, records_file, supernet_file, distribution)
     stages.enter(run, force)
+    return run
+
+
+def beside(run: context.Context, target: targets.Target) -> context.Context:
+    """A run for another device, in a folder inside of the run's; see `targets`.
+
+    No records are measured for it: it makes no rounds.
+
+    Raises:
+      UserError: the folder holds something else, or the run has no network to export.
+    """
+    if not run.has_supernet:
+        raise errors.SettingError("device", f"expected one with given records, found another, {target.name}")
+    config = target.of(dataclasses.replace(run.config, eval=dataclasses.replace(run.config.eval, rounds=0)))
+    overrides.check(config)
+    layout = layout_lib.Layout(targets.folder_of(target, run.layout.root))
+    resources = run.resources.elsewhere(config, layout)
+    run = dataclasses.replace(run, config=config, layout=layout, resources=resources)
+    stages.enter(run)
     return run
 
 

@@ -25,6 +25,8 @@ from pnag_tf.supernet import model as supernet_lib
 from pnag_tf.supernet import shrinking, subnet, transfer
 from pnag_tf.util import errors, files, scalars
 
+OF_ALL_DEVICES = ("splits", "supernet", "subnets", "validation")
+
 
 class Resources:
     """Images, device and supernet of a run, each opened when it is first asked for.
@@ -34,6 +36,12 @@ class Resources:
 
     def __init__(self, config: config_lib.Config, layout: layout_lib.Layout, supernet_file: str):
         self._config, self._layout, self._supernet_file = config, layout, supernet_file
+
+    def elsewhere(self, config: config_lib.Config, layout: layout_lib.Layout) -> Resources:
+        """Those of another device of the same run, with the images and the supernet that are open here."""
+        other = Resources(config, layout, self._supernet_file)
+        other.__dict__ |= {name: self.__dict__[name] for name in OF_ALL_DEVICES if name in self.__dict__}
+        return other
 
     @functools.cached_property
     def splits(self) -> data_lib.Splits:

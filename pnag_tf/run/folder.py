@@ -16,6 +16,8 @@ from pnag_tf.util import errors, files, frozen
 
 # Settings that may change from call to call.
 FREE = ("baselines", "eval", "finetune", "limits", "memory", "method", "mixed_precision", "phone", "ray", "tune")
+# What all devices of a run have in common.
+OF_IMAGES = ("preset", "space", "backbone", "data", "supernet", "measure", "seed", "supernet_file")
 SOURCES = ("records_file", "supernet_file")  # given files, beside the settings
 PROVENANCE = "provenance"  # the call that made the folder, and ...
 IMAGES = "images_sha256"  # ... which images it has
@@ -48,6 +50,8 @@ def enter(
       UserError: the folder holds a run with other settings, or something that is no run.
     """
     path = layout.config
+    if layout.home != layout.root:
+        _check_home(layout, settings)
     if force and path.exists():
         read_settings(layout)  # a folder that is not a run's is left as it is
         shutil.rmtree(layout.root)
@@ -73,6 +77,14 @@ def enter(
             raise OtherSettings(f"{layout.root} was made with other settings: {difference}")
     if distribution.first:
         files.write_json(path, origin | settings)
+
+
+def _check_home(layout: layout_lib.Layout, settings: dict) -> None:
+    """Another device of a run shares what is trained on images with it. Raises OtherSettings where it cannot."""
+    home = layout_lib.Layout(layout.home)
+    there = _completed(read_settings(home))
+    for difference in frozen.differences({name: settings[name] for name in OF_IMAGES}, there):
+        raise OtherSettings(f"{home.root}, which another device is added to, was made otherwise: {difference}")
 
 
 def note_images(layout: layout_lib.Layout, digest: str) -> None:

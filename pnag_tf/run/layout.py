@@ -10,6 +10,7 @@
 | eval/<method>.csv, deploy/<method>_<device>_<budget>.* | the networks |
 | baselines/<device>.csv, baselines/<network>_<device>.* | off-the-shelf networks |
 | finetune/, compare/, ablation/, tune/, figures/, report/, logs/ | what the other stages make |
+| devices/<name>/ | the same for another device, see `targets` |
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import dataclasses
 import pathlib
 
 FINETUNED = "_finetuned"  # behind the name of a method
+DEVICES = "devices"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +29,17 @@ class Layout:
     root: pathlib.Path
 
     # ---- the run itself -----------------------------------------------------------------------------------------
+
+    @property
+    def home(self) -> pathlib.Path:
+        """Where images, supernet and networks trained alone lie: of another device the run around it, else `root`."""
+        around = self.root.parent.parent
+        return around if self.root.parent.name == DEVICES and (around / self.config.name).exists() else self.root
+
+    @property
+    def devices(self) -> pathlib.Path:
+        """Other devices of the run, a folder each."""
+        return self.root / DEVICES
 
     @property
     def config(self) -> pathlib.Path:
@@ -39,12 +52,12 @@ class Layout:
     @property
     def images(self) -> pathlib.Path:
         """Copies of photos that TensorFlow cannot read as they are; see `photos.look`."""
-        return self.root / "images"
+        return self.home / "images"
 
     @property
     def skipped(self) -> pathlib.Path:
         """The files of an image folder that are left out, and why."""
-        return self.root / "skipped.csv"
+        return self.home / "skipped.csv"
 
     def log(self, stage: str) -> pathlib.Path:
         """Curves of a training, for TensorBoard."""
@@ -54,7 +67,7 @@ class Layout:
 
     @property
     def supernet(self) -> pathlib.Path:
-        return self.root / "supernet"
+        return self.home / "supernet"
 
     @property
     def latency_table(self) -> pathlib.Path:
@@ -85,7 +98,7 @@ class Layout:
     @property
     def record_images(self) -> pathlib.Path:
         """The share of the records that are right on each validation image."""
-        return self.root / "record_images.npz"
+        return self.home / "record_images.npz"
 
     @property
     def rounds(self) -> pathlib.Path:
@@ -146,7 +159,7 @@ class Layout:
 
     @property
     def finetune(self) -> pathlib.Path:
-        return self.root / "finetune"
+        return self.home / "finetune"
 
     @property
     def baselines(self) -> pathlib.Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ from pnag_tf.latency import measured
 from pnag_tf.latency import table as table_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import hits as hits_lib
+from pnag_tf.run import layout as layout_lib
 from pnag_tf.run import signal
 from pnag_tf.search import noise, rounds
 from pnag_tf.search import records as records_lib
@@ -54,6 +56,9 @@ def records(context: context_lib.Context) -> None:
         records_lib.write(path, records_lib.read(context.records_file, config.space, config.device))
         signal.warn(context.layout)
         return
+    if context.layout.home != context.layout.root:
+        _of_another_device(context)
+        return
     choices = draw(config)
     with context.timed("records/latencies"):
         latency_ms = latencies_ms(context, choices)
@@ -64,6 +69,15 @@ def records(context: context_lib.Context) -> None:
     context.layout.unfinished_records.unlink(missing_ok=True)
     shutil.rmtree(context.layout.unfinished_hits, ignore_errors=True)
     signal.warn(context.layout)
+
+
+def _of_another_device(context: context_lib.Context) -> None:
+    """Takes the accuracies of the run that the device belongs to; latencies alone are its own."""
+    home = layout_lib.Layout(context.layout.home)
+    table = records_lib.read(home.records, context.config.space)
+    with context.timed("records/latencies"):
+        latency_ms = latencies_ms(context, table.choices)
+    records_lib.write(context.layout.records, dataclasses.replace(table, latency_ms=latency_ms))
 
 
 def draw(config: config_lib.Config) -> np.ndarray:

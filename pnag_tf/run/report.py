@@ -16,7 +16,7 @@ from pnag_tf import figures
 from pnag_tf.latency import device as devices
 from pnag_tf.latency import table as latency_table
 from pnag_tf.run import answers as answers_lib
-from pnag_tf.run import deploy, dominance, folder, mistakes, pictures, signal, timing
+from pnag_tf.run import deploy, dominance, folder, mistakes, pictures, signal, targets, timing
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
@@ -99,6 +99,7 @@ def write(layout: layout_lib.Layout) -> pathlib.Path:
         baselines=_baselines(layout, drawn),
         methods=methods,
         figures=[(title, text, drawn[name]) for name, (title, text) in FIGURES.items() if name in drawn],
+        targets=targets.compared(layout),
         comparisons=_comparisons(layout),
         seconds=_seconds(layout),
         settings=json.dumps(settings, indent=1),
