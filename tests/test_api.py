@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import pnag_tf as pnag
-from pnag_tf.api import classifier, networks, running, searching
+from pnag_tf.api import classifier, entering, networks, running, searching
 from pnag_tf.latency import export, metadata
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import network
@@ -299,3 +300,29 @@ def test_the_quickstart_runs(tmp_path):
     assert any("image/png" in output.get("data", {}) for output in outputs)
     whole, half = ((tmp_path / "runs" / f"quickstart{kind}.tflite").stat().st_size for kind in ("", "_half"))
     assert half < whole
+
+
+def test_a_run_in_int8_has_a_backbone_of_one_piece():
+    minimal = pnag.Run("tiny", kind="int8").config
+    assert minimal.kind == "int8" and set(minimal.backbone.activations) == {"relu"}
+    assert not any(minimal.backbone.squeeze_excite) and minimal.backbone.edge_activation == "relu"
+    assert pnag.Run("tiny").config.backbone != minimal.backbone
+    assert pnag.Run("tiny", kind="float16").config.backbone == pnag.Run("tiny").config.backbone
+
+
+def test_a_run_on_another_device_is_in_the_same_folder(facts, tmp_path, monkeypatch):
+    shutil.copytree(facts / "run_before", tmp_path / "run")
+    (tmp_path / "run/README.md").unlink()
+    monkeypatch.setattr(entering, "_with_classes", lambda config, layout, force: _with_ten_classes(config))
+    run = pnag.Run("tiny", tmp_path / "run")
+    other = run.on("mobile:A", kind="int8")
+    assert other.layout.root == tmp_path / "run/devices/mobile_A_int8" and run.layout.root == tmp_path / "run"
+    assert (other.config.device, other.config.kind, other.config.phone.serial) == ("mobile", "int8", "A")
+    assert other.config.backbone.activations == run.config.backbone.activations
+    assert {row["stage"] for row in other.status() if row["state"] == "done"} == {"supernet"}
+    with pytest.raises(pnag.errors.UserError, match="`device`: expected cpu, gpu, mobile or mobile:SERIAL, found 'tv'"):
+        run.on("tv")
+
+
+def _with_ten_classes(config):
+    return dataclasses.replace(config, backbone=dataclasses.replace(config.backbone, classes=10))

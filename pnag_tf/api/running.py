@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -13,7 +14,7 @@ from matplotlib import figure as figure_lib
 from pnag_tf import overrides, presets
 from pnag_tf.api import entering, networks, searching
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import evaluate, measure, pictures, stages, status
+from pnag_tf.run import evaluate, measure, pictures, stages, status, targets
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.supernet import ofa
@@ -100,6 +101,32 @@ class Run:
     def _context(self) -> context_lib.Context:
         """Entered at the first use, and then with what is open."""
         return entering.enter(self.config, self.layout.root, self._records, self._supernet, self._force)
+
+    def on(self, device: str, kind: str = "float32") -> Run:
+        """The same run for another device, or for networks of another kind, in a folder inside of the run's.
+
+        It shares the images, the supernet and the accuracies of the records; what it takes is a latency table and
+        about a minute for predictors and generator, and the training of the chosen networks alone.
+
+        Args:
+          device: `"cpu"`, `"gpu"`, `"mobile"` or `"mobile:SERIAL"`.
+          kind: as for `Run`; the backbone stays that of this run.
+
+        Raises:
+          UserError: there is no such device or kind, or the run is one on given records.
+
+        Examples:
+          >>> import pnag_tf as pnag
+          >>> run = pnag.Run(preset="tiny", workdir="run")
+          >>> phone = run.on("mobile:R5CT", kind="int8")  # doctest: +SKIP
+          >>> tables = phone.make("eval")  # doctest: +SKIP
+        """
+        (target,) = targets.parse([device], [kind])
+        self.make("records")
+        other = copy.copy(self)
+        other.__dict__["_context"] = entering.beside(self._context, target)
+        other.config, other.layout = other._context.config, other._context.layout
+        return other
 
     def make(self, stage: str = "eval") -> evaluate.Tables:
         """Makes a stage, and before it what it needs and is missing.
