@@ -196,6 +196,7 @@ class Limits:
     madds: int = 0  # multiply-adds for one image
     params: int = 0  # trainable parameters
     bytes: int = 0  # of the file
+    memory_mb: float = 0.0  # of what the interpreter holds beside the weights, without a delegate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,6 +31,7 @@ STAGES = (*stages.STAGES, "status")
 CPU = targets.Target("cpu")
 # Columns that are for files.
 HIDDEN = ("method", "predicted_top1", "arch", "latency_p5_ms", "latency_p95_ms", "xnnpack_pieces", "outside_xnnpack")
+HIDDEN += ("arena_mb",)
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("stage", "eval", f"one of {', '.join(STAGES)}, or all")
@@ -55,6 +56,7 @@ flags.DEFINE_list("budgets", [], "latency budgets in ms, such as 30,35,40")
 flags.DEFINE_integer("max_madds", 0, "multiply-adds that a deployed network may have; any number where 0", 0)
 flags.DEFINE_integer("max_params", 0, "... parameters", 0)
 flags.DEFINE_integer("max_bytes", 0, "... bytes of its file", 0)
+flags.DEFINE_float("max_memory_mb", 0.0, "... megabytes that the interpreter holds beside the weights", 0.0)
 flags.DEFINE_list("quantize", [], "kinds of .tflite beside that of --kind")
 flags.DEFINE_bool("raw_logits", False, "... that give logits for normalised images, not probabilities for pixels")
 flags.DEFINE_string("supernet", "", "a saved supernet (.keras) to use instead of training one; see tools/import_ofa.py")
@@ -127,6 +129,7 @@ SETTINGS = {  # as errors name them -> the flag
     "latency.allow_cpu": "allow_cpu",
     "limits.bytes": "max_bytes",
     "limits.madds": "max_madds",
+    "limits.memory_mb": "max_memory_mb",
     "limits.params": "max_params",
     "latency.source": "latency",
     "latency.threads": "threads",
@@ -311,7 +314,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None, target
             measurements=_given("measurements", config.eval.measurements),
             measure_command=FLAGS.measure_command,
         ),
-        limits=config_lib.Limits(FLAGS.max_madds, FLAGS.max_params, FLAGS.max_bytes),
+        limits=config_lib.Limits(FLAGS.max_madds, FLAGS.max_params, FLAGS.max_bytes, FLAGS.max_memory_mb),
         finetune=change(config.finetune, epochs=_given("finetune_epochs", config.finetune.epochs), archs=FLAGS.archs),
         baselines=config_lib.Baselines(
             tuple(FLAGS.baselines), FLAGS.baseline_time, FLAGS.baseline_minutes, FLAGS.weights

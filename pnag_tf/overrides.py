@@ -63,6 +63,7 @@ _LEAST = {
     "max_thermal_status": 0,
     "measurements": 0,
     "members": 1,
+    "memory_mb": 0,
     "minutes": 0,
     "params": 0,
     "predictors.epochs": 1,

@@ -35,7 +35,7 @@ def main(argv):
     if len(argv) > 1:
         sys.exit(terminal.fail(f"unexpected argument {argv[1]}", "convert"))
     with terminal.quiet():  # here, not at the top: TensorFlow takes seconds to import, and --help should not
-        from pnag_tf.latency import export
+        from pnag_tf.latency import anatomy, export
         from pnag_tf.util import files
 
     try:
@@ -44,10 +44,10 @@ def main(argv):
             images = _representative(model)
         tflite = export.convert(model, quantization=FLAGS.quantize, representative=images)
         files.write_bytes(FLAGS.out, tflite)
-        operators = collections.Counter(export.operators(tflite))
+        operators = collections.Counter(anatomy.operators(tflite))
         print(f"{FLAGS.out}: {len(tflite) / 1e6:.2f} MB, input {[1, *model.inputs[0].shape[1:]]}")
         print("operators: " + ", ".join(f"{count} {name}" for name, count in sorted(operators.items())))
-        found = export.delegation(tflite)
+        found = anatomy.delegation(tflite)
         print(f"XNNPACK takes it in {found.pieces} pieces and leaves {sum(found.outside.values())} operators to LiteRT")
         print(f"difference to Keras: {export.check_parity(model, tflite, None):.1e} of the largest output")
     except (errors.UserError, export.ExportError, OSError) as error:

@@ -20,9 +20,7 @@ does not track writes a small file full of NaN without a word.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
-import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Callable
@@ -41,24 +39,6 @@ TOLERANCE = 1e-4  # of float32: largest difference to Keras, as a fraction of th
 
 class ExportError(RuntimeError):
     """The model cannot be converted, or the converted model answers something else."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Delegation:
-    """How XNNPACK takes a graph on this machine.
-
-    Attributes:
-      pieces: subgraphs that XNNPACK runs, each a whole.
-      outside: operator -> how many of it LiteRT's own kernels run, before, between and after the pieces.
-    """
-
-    pieces: int
-    outside: dict[str, int]
-
-    def columns(self) -> dict[str, str | int]:
-        """The two as columns of a table."""
-        left = " ".join(f"{operator}:{count}" for operator, count in sorted(self.outside.items()))
-        return {"xnnpack_pieces": self.pieces, "outside_xnnpack": left or "none"}
 
 
 def convert(
@@ -213,41 +193,6 @@ class Runner:
 def run(tflite: bytes, images: np.ndarray, workers: int = 1) -> np.ndarray:
     """The outputs float32 [n, ...] of a .tflite on images float32 [n, ...]; see `Runner`."""
     return Runner(tflite, workers)(images)
-
-
-def operators(tflite: bytes) -> list[str]:
-    """The operators of a .tflite in order, such as 'CONV_2D' and 'HARD_SWISH'."""
-    return [op["op_name"] for op in _operator_details(tflite, litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)]
-
-
-def delegated(tflite: bytes) -> bool:
-    """Whether XNNPACK takes the whole graph, from its input to its output, in one piece."""
-    found = delegation(tflite)
-    return found.pieces == 1 and not found.outside
-
-
-def delegation(tflite: bytes) -> Delegation:
-    """What XNNPACK takes of a graph, and what it leaves to LiteRT's own kernels."""
-    details = _operator_details(tflite, litert.OpResolverType.AUTO)
-    pieces = [op for op in details if op["op_name"] == "DELEGATE"]
-    # The operators that a piece replaces stay in the list: they are those between its inputs and its outputs.
-    replaced = {op["index"]: op["op_name"] for op in details if op["op_name"] != "DELEGATE"}
-    makers = {tensor: op for op in details if op["index"] in replaced for tensor in op["outputs"]}
-    outside = dict(replaced)
-    for piece in pieces:
-        inputs, tensors = set(piece["inputs"]), list(piece["outputs"])
-        while tensors:
-            tensor = tensors.pop()
-            if tensor not in inputs and tensor in makers and outside.pop(makers[tensor]["index"], None):
-                tensors += list(makers[tensor]["inputs"])
-    return Delegation(len(pieces), dict(collections.Counter(outside.values())))
-
-
-def _operator_details(tflite: bytes, resolver: litert.OpResolverType) -> list[dict]:
-    with terminal.quiet():
-        interpreter = litert.Interpreter(model_content=tflite, experimental_op_resolver_type=resolver)
-        interpreter.allocate_tensors()
-    return interpreter._get_ops_details()
 
 
 def _check_representative(images: np.ndarray | None, shape: tuple[int, ...]) -> None:

@@ -78,7 +78,7 @@ def facts(
         "test_top5": f"{finalist.test.top5:.4f}",
         **objective(config, finalist.test),
         **finalist.latency.columns(),
-        **exporter.pieces(finalist.exported),
+        **exporter.anatomy(finalist.exported),
         "params": cost.params(config.backbone, arch),
         "madds": cost.madds(config.backbone, arch),
     }

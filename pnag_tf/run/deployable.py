@@ -14,8 +14,8 @@ import tensorflow as tf
 import pnag_tf
 from pnag_tf import config as config_lib
 from pnag_tf import data
+from pnag_tf.latency import anatomy, export, metadata
 from pnag_tf.latency import device as devices
-from pnag_tf.latency import export, metadata
 from pnag_tf.run import answers as answers_lib
 from pnag_tf.space import network
 from pnag_tf.supernet import shrinking
@@ -75,9 +75,11 @@ class Exporter:
         named = [(self._run(runner, images).argmax(-1), labels) for images, labels in batches]
         return np.concatenate([classes == np.asarray(labels) for classes, labels in named])
 
-    def pieces(self, exported: bytes) -> dict[str, str | int]:
-        """The columns of how XNNPACK takes a .tflite on this machine; none of other files."""
-        return export.delegation(exported).columns() if self._device.suffix == TFLITE else {}
+    def anatomy(self, exported: bytes) -> dict[str, str | int]:
+        """The columns of how XNNPACK takes a .tflite on this machine, and of its memory; none of other files."""
+        if self._device.suffix != TFLITE:
+            return {}
+        return anatomy.delegation(exported).columns() | {"arena_mb": f"{anatomy.arena_bytes(exported) / 1e6:.4g}"}
 
     def test(self, resolution: int) -> Iterator[tuple[np.ndarray, tf.Tensor]]:
         """The test images as the files take them, float32 [b, r, r, 3], and their labels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
@@ -11,9 +12,11 @@ from tqdm import tqdm
 
 from pnag_tf import config as config_lib
 from pnag_tf import data
+from pnag_tf.latency import anatomy
 from pnag_tf.latency import device as devices
 from pnag_tf.run import answers, reference
 from pnag_tf.search import candidates as candidates_lib
+from pnag_tf.search import limits as limits_lib
 from pnag_tf.search import noise
 from pnag_tf.supernet import finetune, shrinking, subnet
 from pnag_tf.util import errors
@@ -137,12 +140,20 @@ def choose(
     expect(finalists, right, prediction, validation.weights)
     finalists.sort(key=lambda finalist: -finalist.expected_top1)
     budgets_ms = [found.budget_ms for found in proposals]
-    most = config.limits.bytes
+    return measured_within(
+        finalists,
+        budgets_ms,
+        lambda fresh: measure(fresh, subnets, device, known),
+        functools.partial(over, config.limits),
+    )
 
-    def fits(finalist: Finalist) -> bool:
-        return not most or len(finalist.exported) <= most
 
-    return measured_within(finalists, budgets_ms, lambda fresh: measure(fresh, subnets, device, known), fits)
+def over(most: config_lib.Limits, finalist: Finalist) -> dict[str, float]:
+    """The limits that the file of a finalist exceeds -> what it has; multiply-adds and parameters never do."""
+    found = {"bytes": len(finalist.exported)} if most.bytes else {}
+    if most.memory_mb:
+        found["memory_mb"] = anatomy.arena_bytes(finalist.exported) / limits_lib.MB
+    return {name: value for name, value in found.items() if value > getattr(most, name)}
 
 
 def _best(found: candidates_lib.Candidates) -> list[int]:
@@ -174,7 +185,7 @@ def measured_within(
     finalists: list[Finalist],
     budgets_ms: list[float],
     measure: Callable[[list[Finalist]], None],
-    fits: Callable[[Finalist], bool] = lambda finalist: True,
+    over: Callable[[Finalist], dict[str, float]] = lambda finalist: {},
 ) -> list[Finalist]:
     """For each budget the first finalist that measures within it and leaves `HEADROOM`.
 
@@ -185,10 +196,10 @@ def measured_within(
     Args:
       finalists: the best first.
       measure: sets the latency of each finalist of a list.
-      fits: whether one that was exported may be chosen at all.
+      over: the limits that one which was exported exceeds; it is not chosen then.
 
     Raises:
-      UserError: none of those that were measured fits.
+      SettingError: every one that was measured exceeds a limit.
     """
     queues = [[each for each in finalists if each.predicted_ms <= budget_ms] for budget_ms in budgets_ms]
     fastest = min(finalists, key=lambda each: each.predicted_ms)
@@ -201,15 +212,18 @@ def measured_within(
             measure(fresh)
         for number in waiting:
             inside = heads[number].latency.at_table_ms <= (1 - HEADROOM) * budgets_ms[number]
-            if inside and fits(heads[number]):
+            if inside and not over(heads[number]):
                 chosen[number] = heads[number]
             elif queues[number]:
                 queues[number].pop(0)
             else:
-                known = [each for each in finalists if each.latency is not None and fits(each)]
+                measured = [each for each in finalists if each.latency is not None]
+                known = [each for each in measured if not over(each)]
                 if not known:
-                    least = min(len(each.exported) for each in finalists if each.exported is not None)
-                    raise errors.SettingError("limits.bytes", f"expected {least} or more, the smallest file found")
+                    exceeded = [over(each) for each in measured]
+                    name = next(iter(exceeded[0]))
+                    least = limits_lib.rounded_up(min(each[name] for each in exceeded if name in each))
+                    raise errors.SettingError(f"limits.{name}", f"expected {least} or more, the least found")
                 within = [each for each in known if each.latency.at_table_ms <= budgets_ms[number]]
                 chosen[number] = within[0] if within else min(known, key=lambda each: each.latency.at_table_ms)
     return chosen

@@ -12,8 +12,8 @@ import numpy as np
 from absl import logging
 from tqdm import tqdm
 
+from pnag_tf.latency import anatomy, export
 from pnag_tf.latency import device as devices
-from pnag_tf.latency import export
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Variant:
     top1: float
     agreement: float
     latency: devices.MeasuredLatency
-    delegation: export.Delegation
+    delegation: anatomy.Delegation
 
     def facts(self) -> dict:
         """What is known, as columns."""
@@ -81,7 +81,7 @@ def make(
     latencies = iter(measure([tflite for each in tflites for tflite in each]))
     made = [
         [
-            Variant(kind, tflite, top1, agreement, next(latencies), export.delegation(tflite))
+            Variant(kind, tflite, top1, agreement, next(latencies), anatomy.delegation(tflite))
             for kind, tflite, (top1, agreement) in zip((own, *kinds), each, figures, strict=True)
         ]
         for each, figures in zip(tflites, judged, strict=True)

@@ -1,6 +1,8 @@
-"""Limits beside latency: multiply-adds and parameters, counted exactly for any number of architectures at once."""
+"""Limits beside latency: what is counted exactly for any number of architectures at once, and what a file tells."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,17 +13,20 @@ from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors
 
-NAMES = ("madds", "params", "bytes")
-FLOAT32 = (0.0, 4.0)  # bytes of a file: beside its parameters, and of each
+NAMES = ("madds", "params", "bytes", "memory_mb")
+FLOAT32 = (0.0, 4.0)  # bytes of a file beside its parameters, and of each; the same of activations
+MB = 1e6
 
 
 class Limits:
     """What a network may have at most; which architectures keep it.
 
-    Bytes are those of the file, by its number of parameters. A deployed file is held to the limit as it is.
+    Bytes are those of the file, by its number of parameters; memory is that of the activations, by the block that needs
+    most. Both are roughly so: a deployed file is held to the limit as it is.
 
     Args:
       file_bytes: what a file has beside its parameters, and for each of them.
+      arena_bytes: what the memory has beside `cost.block_activations`, and for each of them.
 
     Raises:
       SettingError: not even the smallest network keeps a limit.
@@ -33,12 +38,16 @@ class Limits:
         space: space_lib.SearchSpace,
         backbone: backbone_lib.Backbone,
         file_bytes: tuple[float, float] = FLOAT32,
+        arena_bytes: tuple[float, float] = FLOAT32,
     ):
         fixed, each = _linear(space, backbone, cost.params, cost.block_params)
+        held = np.array([cost.block_activations(backbone.slot_block(slot)) for slot in space.layer_slots()])
+        least = np.full(len(fixed), arena_bytes[0] / MB)
         counted = {
-            "madds": _linear(space, backbone, cost.madds, cost.block_madds),
-            "params": (fixed, each),
-            "bytes": (file_bytes[1] * fixed + file_bytes[0], file_bytes[1] * each),
+            "madds": (np.sum, *_linear(space, backbone, cost.madds, cost.block_madds)),
+            "params": (np.sum, fixed, each),
+            "bytes": (np.sum, file_bytes[1] * fixed + file_bytes[0], file_bytes[1] * each),
+            "memory_mb": (np.max, least, arena_bytes[1] * held / MB),
         }
         asked = {name: most for name in NAMES if (most := getattr(settings, name))}
         self._space = space
@@ -46,23 +55,24 @@ class Limits:
         for name, most in asked.items():
             least = self._count(space.smallest()[None], *counted[name])[0]
             if least > most:
-                expected = f"expected {int(np.ceil(least))} or more, which the smallest network has"
+                expected = f"expected {rounded_up(least)} or more, which the smallest network has"
                 raise errors.SettingError(f"limits.{name}", f"{expected}, found {most}")
 
     def keeps(self, choices: np.ndarray) -> np.ndarray:
         """Which architectures keep the limits, bool ``[n]`` of choices ``[n, tokens]``."""
         choices = np.atleast_2d(choices)
         found = np.ones(len(choices), bool)
-        for most, fixed, each in self._counted:
-            found &= self._count(choices, fixed, each) <= most
+        for most, *how in self._counted:
+            found &= self._count(choices, *how) <= most
         return found
 
     def __bool__(self) -> bool:
         return bool(self._counted)
 
-    def _count(self, choices: np.ndarray, fixed: np.ndarray, each: np.ndarray) -> np.ndarray:
-        """Sums over the layers that are there, and what all networks of a resolution have: ``[n]``."""
-        layers = self._space.layer_one_hot(choices).astype(each.dtype) @ each
+    def _count(self, choices: np.ndarray, join: Callable, fixed: np.ndarray, each: np.ndarray) -> np.ndarray:
+        """What the layers that are there have, joined, and what all networks of a resolution have: ``[n]``."""
+        layers = self._space.layer_one_hot(choices).astype(each.dtype)
+        layers = layers @ each if join is np.sum else join(layers * each, axis=1)
         return layers + fixed[self._space.resolution_places(choices)]
 
 
@@ -84,6 +94,11 @@ class Limited:
 
     def _at_most(self, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
         return np.where(self._limits.keeps(choices), latency_ms, np.inf)
+
+
+def rounded_up(value: float) -> str:
+    """A count as it is; others with as many digits as a limit needs."""
+    return str(int(np.ceil(value))) if value >= 100 else f"{np.ceil(1e4 * value) / 1e4:g}"
 
 
 def _linear(space, backbone, of_network, of_block) -> tuple[np.ndarray, np.ndarray]:

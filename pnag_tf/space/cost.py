@@ -1,4 +1,4 @@
-"""Multiply-adds and parameters of an architecture, counted from its description alone.
+"""Multiply-adds, parameters and activations of an architecture, counted from its description alone.
 
 Counted are convolutions, linear layers and the two squeeze-excite convolutions (their biases, and batch norm's two
 vectors, as parameters); nothing else, so that figures compare with those of once-for-all and MobileNetV3.
@@ -26,6 +26,28 @@ def block_params(block: backbone_lib.Block) -> int:
     squeeze_excite = 2 * block.hidden * block.squeeze + block.hidden + block.squeeze if block.squeeze else 0
     project = (block.hidden + 2) * block.out_channels
     return expand + window + squeeze_excite + project
+
+
+def block_activations(block: backbone_lib.Block) -> int:
+    """Numbers that are held at once, at most, while a block is computed for one image.
+
+    Its input, where a shortcut needs that again, and what one operation reads, writes, and lays out for itself: a full
+    k × k convolution copies each window (im2col).
+    """
+    before, behind, out = block.in_size**2, block.out_size**2, block.out_size**2 * block.out_channels
+    shortcut = before * block.in_channels if block.residual else 0
+    wide = block.in_channels if block.kind == "fused" or not block.expands else block.hidden
+    padded = (block.in_size + 2 * (block.kernel // 2)) ** 2 * wide if block.stride > 1 else before * wide
+    windows = behind * block.kernel**2 * block.in_channels if block.kind == "fused" else 0
+    hidden = behind * block.hidden
+    steps = [padded + windows + hidden, hidden + out, 2 * out]
+    if block.expands:
+        steps.append(before * (block.in_channels + block.hidden))
+    if block.stride > 1:
+        steps.append(before * wide + padded)
+    if block.squeeze or block.activation == "hard_swish":
+        steps.append(2 * hidden)
+    return shortcut + max(steps)
 
 
 def _joined(block: backbone_lib.Block) -> int:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pnag_tf.latency import export
+from pnag_tf.latency import anatomy, export
 from pnag_tf.space import network
 
 
@@ -41,7 +41,7 @@ def test_tflite_answers_like_keras(model, tflite):
 
 
 def test_batch_norm_is_folded_and_hard_swish_is_one_operator(model, tflite):
-    operators = export.operators(tflite)
+    operators = anatomy.operators(tflite)
     assert set(operators) <= {
         *("CONV_2D", "DEPTHWISE_CONV_2D", "HARD_SWISH", "PAD", "MEAN", "ADD", "MUL", "RESHAPE", "FULLY_CONNECTED")
     }
@@ -55,7 +55,7 @@ def test_batch_norm_is_folded_and_hard_swish_is_one_operator(model, tflite):
 
 
 def test_the_whole_graph_goes_to_xnnpack(tflite):
-    assert export.delegated(tflite)
+    assert anatomy.delegated(tflite)
 
 
 def test_a_difference_to_keras_is_an_error(model):
@@ -103,7 +103,7 @@ def test_nothing_is_written_to_the_terminal(model, images, capfd):
 def test_float16_rounds_the_weights_and_nothing_else(calibrated, images, quantized):
     expected = calibrated(images).numpy()
     assert np.abs(export.run(quantized["float16"], images) - expected).max() < 3e-3 * np.abs(expected).max()
-    assert export.delegated(quantized["float16"])
+    assert anatomy.delegated(quantized["float16"])
     with pytest.raises(export.ExportError, match="differs from Keras"):
         export.check_parity(calibrated, quantized["float16"], tolerance=1e-6)
 
@@ -113,7 +113,7 @@ def test_int8_is_near_and_takes_and_gives_float32(kind, calibrated, images, quan
     expected = calibrated(images).numpy()
     difference = np.abs(export.run(quantized[kind], images) - expected).max() / expected.std(0).max()
     assert 1e-3 < difference < 1
-    operators = export.operators(quantized[kind])
+    operators = anatomy.operators(quantized[kind])
     assert (operators[0], operators[-1]) == (
         ("QUANTIZE", "DEQUANTIZE") if kind == "int8" else ("CONV_2D", "FULLY_CONNECTED")
     )
@@ -149,11 +149,11 @@ def test_int8_without_fitting_images_is_refused(model, images):
 
 
 def test_what_xnnpack_leaves_out_is_counted(tflite, quantized):
-    assert export.delegation(tflite) == export.Delegation(1, {})
-    found = export.delegation(quantized["int8"])
-    swishes = export.operators(quantized["int8"]).count("HARD_SWISH")
+    assert anatomy.delegation(tflite) == anatomy.Delegation(1, {})
+    found = anatomy.delegation(quantized["int8"])
+    swishes = anatomy.operators(quantized["int8"]).count("HARD_SWISH")
     assert found.outside == {"HARD_SWISH": swishes} and 1 < found.pieces <= swishes + 1
-    assert not export.delegated(quantized["int8"])
+    assert not anatomy.delegated(quantized["int8"])
 
 
 def test_workers_answer_in_order(tflite, images):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pnag_tf.latency import anatomy, export, host, kinds
 from pnag_tf.latency import device as devices
-from pnag_tf.latency import export, host, kinds
 from pnag_tf.space import network
 
 
@@ -16,9 +16,9 @@ def block(backbone):
 
 def test_a_part_takes_and_gives_int8_and_a_network_float32(space, backbone, block):
     part = export.for_timing(block, "int8")
-    assert not {"QUANTIZE", "DEQUANTIZE"} & {export.operators(part)[0], export.operators(part)[-1]}
+    assert not {"QUANTIZE", "DEQUANTIZE"} & {anatomy.operators(part)[0], anatomy.operators(part)[-1]}
     whole = network.classifier(network.build(backbone, space.decode(space.smallest())[0]))
-    operators = export.operators(export.for_timing(whole, "int8"))
+    operators = anatomy.operators(export.for_timing(whole, "int8"))
     assert operators[0] == "QUANTIZE" and operators[-2:] == ["DEQUANTIZE", "SOFTMAX"]
     (found,) = host.measure([part])
     assert found.median_ms > 0
@@ -46,4 +46,4 @@ def test_probabilities_in_int8_are_as_fine_as_in_float32(space, backbone, subnet
     found = export.run(tflite, images)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
     assert not np.allclose(found * 256, np.round(found * 256), atol=1e-3)
-    assert "SOFTMAX" not in export.delegation(tflite).outside
+    assert "SOFTMAX" not in anatomy.delegation(tflite).outside

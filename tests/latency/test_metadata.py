@@ -6,7 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
-from pnag_tf.latency import export, metadata
+from pnag_tf.latency import anatomy, export, metadata
 from pnag_tf.space import network
 
 NAMES = ["cat", "dog", "zebra crossing", "ä\nb", *"efghij"]
@@ -41,7 +41,7 @@ def test_pixels_become_probabilities_inside_the_graph(logits, classifier, tflite
     found = export.run(tflite, pixels)
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(1), 1, atol=1e-5)
-    assert export.delegated(tflite)  # XNNPACK takes normalisation and softmax as well
+    assert anatomy.delegated(tflite)  # XNNPACK takes normalisation and softmax as well
 
 
 def test_one_mean_serves_all_channels(logits, pixels):

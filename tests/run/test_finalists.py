@@ -1,6 +1,7 @@
 """Which finalist a budget gets, by hand-made latencies."""
 
 import dataclasses
+import functools
 import types
 
 import numpy as np
@@ -12,6 +13,7 @@ from pnag_tf.run import context, evaluate, reference
 from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.search import candidates
 from pnag_tf.supernet import subnet
+from pnag_tf.util import errors
 
 
 def _finalist(predicted_ms):
@@ -219,3 +221,23 @@ def test_a_network_that_loses_by_rounding_is_trained_on_and_the_better_one_is_ke
         assert asked == [(str(space.decode(space.smallest())[0]), b"a")]
         assert (finalists[0].network, finalists[0].exported, finalists[0].top1) == (best, best, expected)
         assert (finalists[1].exported, finalists[1].top1) == (b"b", 0.80)
+
+
+def test_a_file_is_held_to_its_limits_as_it_was_written(monkeypatch):
+    monkeypatch.setattr(finalists_lib.anatomy, "arena_bytes", lambda exported: 1e6 * len(exported))
+    finalists = [dataclasses.replace(_finalist(ms), exported=b"x" * size) for ms, size in ((3.0, 30), (2.0, 20))]
+    for most, expected in (
+        (config.Limits(bytes=25), [2.0]),
+        (config.Limits(memory_mb=25.0), [2.0]),
+        (config.Limits(bytes=40, memory_mb=25.0), [2.0]),
+        (config.Limits(), [3.0]),
+    ):
+        for finalist in finalists:
+            finalist.latency = None
+        over = functools.partial(finalists_lib.over, most)
+        chosen = finalists_lib.measured_within(finalists, [9.0], _measure({3.0: 3.0, 2.0: 2.0}, []), over)
+        assert [each.predicted_ms for each in chosen] == expected
+    for name, value in (("bytes", 10), ("memory_mb", 10.0)):
+        over = functools.partial(finalists_lib.over, config.Limits(**{name: value}))
+        with pytest.raises(errors.SettingError, match=f"`limits.{name}`: expected 20 or more, the least found"):
+            finalists_lib.measured_within(finalists, [9.0], _measure({3.0: 3.0, 2.0: 2.0}, []), over)

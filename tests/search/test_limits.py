@@ -39,13 +39,17 @@ def test_without_limits_everything_is_kept(space, backbone):
 def test_limits_are_never_exceeded(space, backbone, predictors, table):
     """200 random limits, alone and together, at budgets that are generous and tight."""
     rng, (smallest,), (largest,) = np.random.default_rng(1), *map(space.decode, (space.smallest(), space.largest()))
-    low, high = (
-        np.array([count(backbone, arch) for count in (cost.madds, cost.params)]) for arch in (smallest, largest)
-    )
+
+    def memory_mb(backbone, arch):
+        return 4e-6 * max(map(cost.block_activations, backbone.blocks(arch)[1:]))
+
+    counts = {"madds": cost.madds, "params": cost.params, "memory_mb": memory_mb}
+    low, high = (np.array([count(backbone, arch) for count in counts.values()]) for arch in (smallest, largest))
     budgets_ms = np.quantile(table.latency_ms, (0.02, 0.5, 1.0))
     for number in range(200):
-        most = (low + rng.random(2) ** 3 * (high - low)).astype(int)
-        asked = {name: int(value) for name, value in zip(("madds", "params"), most, strict=True) if rng.random() < 0.7}
+        most = low + rng.random(3) ** 3 * (high - low)
+        most[:2] = most[:2].astype(int)
+        asked = {name: value for name, value in zip(counts, most.tolist(), strict=True) if rng.random() < 0.7}
         keeps = made(space, backbone, **asked)
         drawn = space.sample(rng, 40)
         held = limits.Limited(predictors, keeps)
@@ -54,8 +58,8 @@ def test_limits_are_never_exceeded(space, backbone, predictors, table):
             found = proposals.refine(found, held, 3, rng)
         for each in found:
             for arch in space.decode(each.choices):
-                assert cost.madds(backbone, arch) <= asked.get("madds", high[0])
-                assert cost.params(backbone, arch) <= asked.get("params", high[1])
+                for name, count in counts.items():
+                    assert count(backbone, arch) <= asked.get(name, np.inf)
 
 
 def test_the_search_still_climbs_below_a_limit(space, backbone, predictors, table):
@@ -72,9 +76,9 @@ def test_the_search_still_climbs_below_a_limit(space, backbone, predictors, tabl
 @pytest.mark.parametrize("name", limits.NAMES)
 def test_what_nothing_keeps_is_refused(space, backbone, name):
     with pytest.raises(
-        errors.SettingError, match=f"limits.{name}.*expected [0-9]+ or more, which the smallest network"
+        errors.SettingError, match=f"limits.{name}.*expected [0-9.]+ or more, which the smallest network"
     ):
-        made(space, backbone, **{name: 10})
+        made(space, backbone, **{name: 0.001 if name == "memory_mb" else 10})
 
 
 def test_the_stage_is_refused_before_it_begins(space, backbone):
