@@ -206,7 +206,7 @@ def test_kinds_that_cannot_be_made_are_one_line(quantize, records, message, tmp_
     if not main.FLAGS.is_parsed():
         main.FLAGS(["main"])
     flags = {"preset": "tiny", "quantize": quantize, "records": records, "workdir": str(tmp_path / "run")}
-    flags |= {"device": "gpu"} if "float32" in quantize else {}
+    flags |= {"device": ["gpu"]} if "float32" in quantize else {}
     with flagsaver.flagsaver(**flags):
         assert main.main(["main"]) == 2
     assert capsys.readouterr().err == f"error: {message}\n"
