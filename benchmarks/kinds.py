@@ -1,7 +1,6 @@
 """What choosing networks by their int8 latency is worth, against quantizing those that float32 latency has chosen.
 
-    python -m pnag_tf.main --workdir=runs/demo --stage=eval --quantize=int8
-    python -m pnag_tf.main --workdir=runs/demo --stage=eval --kind=float32,int8
+    python -m pnag_tf.main --workdir=runs/demo --stage=eval --kind=float32,int8 --quantize=int8
     python benchmarks/kinds.py --float32 runs/demo --int8 runs/demo/devices/cpu_int8
 
 All int8 files of both are timed in one call of the device, three times. Printed are both frontiers, and for each

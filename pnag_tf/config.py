@@ -8,6 +8,7 @@ from typing import Literal
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
+Device = Literal["cpu", "gpu", "mobile", "madds", "bytes"]  # the last two count instead: see latency/counted.py
 Kind = Literal["float32", "float16", "dynamic_int8", "int8"]  # of a .tflite, see latency/export.py
 
 
@@ -276,7 +277,7 @@ class Config:
     baselines: Baselines = Baselines()
     memory: Memory = Memory()
     ray: Ray = Ray()
-    device: Literal["cpu", "gpu", "mobile"] = "cpu"  # whose latency counts
+    device: Device = "cpu"  # whose latency counts
     kind: Kind = "float32"  # of the .tflite that are deployed: their latency and accuracy count
     method: str = "pnag"  # or one that it is compared with
     mixed_precision: bool = False  # supernet and fine-tuning train with bfloat16 activations; all else is float32

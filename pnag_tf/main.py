@@ -43,7 +43,9 @@ flags.DEFINE_integer("classes", 0, "... as many of its classes, a seeded choice;
 flags.DEFINE_enum("class_weights", None, ("none", "balanced"), "of the loss; balanced counts each class the same")
 flags.DEFINE_enum("objective", None, ("top1", "balanced_top1"), "what validation judges by; balanced: mean of classes")
 flags.DEFINE_bool("strict", False, "... end at an image file that cannot be used, instead of leaving it out")
-flags.DEFINE_list("device", ["cpu"], "whose latency counts: cpu, gpu, mobile (a phone, over adb), mobile:SERIAL")
+flags.DEFINE_list(
+    "device", ["cpu"], "whose latency counts: cpu, gpu, mobile (a phone, over adb), mobile:SERIAL; madds or bytes count"
+)
 flags.DEFINE_list("kind", ["float32"], f"of .tflite whose latency and top-1 count: {', '.join(export.QUANTIZATIONS)}")
 flags.DEFINE_integer("threads", 0, "for --device=cpu|mobile: of the interpreter; the preset's where 0")
 flags.DEFINE_bool("allow_cpu", False, "for --device=gpu without a GPU: take the CPU, to try the road")

@@ -320,7 +320,7 @@ def test_a_run_on_another_device_is_in_the_same_folder(facts, tmp_path, monkeypa
     assert (other.config.device, other.config.kind, other.config.phone.serial) == ("mobile", "int8", "A")
     assert other.config.backbone.activations == run.config.backbone.activations
     assert {row["stage"] for row in other.status() if row["state"] == "done"} == {"supernet"}
-    with pytest.raises(pnag.errors.UserError, match="`device`: expected cpu, gpu, mobile or mobile:SERIAL, found 'tv'"):
+    with pytest.raises(pnag.errors.UserError, match="`device`: expected cpu, .* or mobile:SERIAL, found 'tv'"):
         run.on("tv")
 
 

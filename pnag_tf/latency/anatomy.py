@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import math
 
 from ai_edge_litert import interpreter as litert
 
 from pnag_tf.util import terminal
+
+_MULTIPLYING = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")  # each weight once at each place of the output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +68,18 @@ def _interpreter(tflite: bytes, resolver: litert.OpResolverType) -> litert.Inter
         interpreter = litert.Interpreter(model_content=tflite, experimental_op_resolver_type=resolver)
         interpreter.allocate_tensors()
     return interpreter
+
+
+def madds(tflite: bytes) -> int:
+    """Multiply-adds for one image: those of convolutions and fully connected layers, as `space.cost` counts them."""
+    interpreter = _interpreter(tflite, litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    shapes = {detail["index"]: detail["shape"].tolist() for detail in interpreter.get_tensor_details()}
+    total = 0
+    for op in interpreter._get_ops_details():
+        if op["op_name"] in _MULTIPLYING:
+            weights, output = shapes[op["inputs"][1]], shapes[op["outputs"][0]]
+            total += math.prod(weights) * math.prod(output[1:-1])
+    return total
 
 
 def arena_bytes(tflite: bytes) -> int:

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from pnag_tf import config as config_lib
 from pnag_tf import data as data_lib
+from pnag_tf.latency import counted, gpu, host, jobs, kinds
 from pnag_tf.latency import device as device_lib
-from pnag_tf.latency import gpu, host, jobs, kinds
 from pnag_tf.latency.android import measure as android
 from pnag_tf.latency.android import settings as android_settings
 from pnag_tf.run import deployable, folder, timing
@@ -68,6 +68,8 @@ class Resources:
         latency = self._config.latency
         if self._config.device == "gpu":
             return gpu.device(latency.gpu_batch, latency.allow_cpu)
+        if self._config.device in counted.UNITS:
+            return kinds.of(counted.device(self._config.device), self._config.kind)
         if self._config.device == "mobile":
             settings = android_settings.Settings(threads=latency.threads, **dataclasses.asdict(self._config.phone))
             return kinds.of(android.device(settings, self._layout.phone_journal), self._config.kind)

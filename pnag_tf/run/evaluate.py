@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pnag_tf import tuning
-from pnag_tf.latency import anatomy
+from pnag_tf.latency import anatomy, counted
 from pnag_tf.latency import device as devices
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import deploy, deployable, learn, measure, reference, train
@@ -123,9 +123,10 @@ def row(context: context_lib.Context, budget_ms: float, found: candidates_lib.Ca
 def reference_of(context: context_lib.Context) -> reference.Reference | None:
     """What tells how fast the device is now against when its latency table was made; None without a table.
 
-    None on a phone as well: it waits until it is cool, and what it then takes is what counts.
+    None on a phone as well: it waits until it is cool, and what it then takes is what counts. None where nothing is
+    timed.
     """
-    if context.config.latency.source != "table" or context.config.device == "mobile":
+    if context.config.latency.source != "table" or context.config.device in ("mobile", *counted.UNITS):
         return None
     return reference.of_table(context.config, measure.read_latency_table(context), context.resources.device)
 

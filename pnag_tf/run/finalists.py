@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pnag_tf import config as config_lib
 from pnag_tf import data
-from pnag_tf.latency import anatomy
+from pnag_tf.latency import anatomy, counted
 from pnag_tf.latency import device as devices
 from pnag_tf.run import answers, reference
 from pnag_tf.search import candidates as candidates_lib
@@ -145,6 +145,7 @@ def choose(
         budgets_ms,
         lambda fresh: measure(fresh, subnets, device, known),
         functools.partial(over, config.limits),
+        0.0 if config.device in counted.UNITS else HEADROOM,
     )
 
 
@@ -186,8 +187,9 @@ def measured_within(
     budgets_ms: list[float],
     measure: Callable[[list[Finalist]], None],
     over: Callable[[Finalist], dict[str, float]] = lambda finalist: {},
+    headroom: float = HEADROOM,
 ) -> list[Finalist]:
-    """For each budget the first finalist that measures within it and leaves `HEADROOM`.
+    """For each budget the first finalist that measures within it and leaves `headroom`, a share of it.
 
     Where none does, the first one that measures within it, else the fastest measured one. Networks are measured in
     rounds, in each the next one for every budget not yet served, so that few are exported and those of a round
@@ -211,7 +213,7 @@ def measured_within(
         if fresh:
             measure(fresh)
         for number in waiting:
-            inside = heads[number].latency.at_table_ms <= (1 - HEADROOM) * budgets_ms[number]
+            inside = heads[number].latency.at_table_ms <= (1 - headroom) * budgets_ms[number]
             if inside and not over(heads[number]):
                 chosen[number] = heads[number]
             elif queues[number]:

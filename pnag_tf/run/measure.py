@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from pnag_tf import config as config_lib
-from pnag_tf.latency import measured
+from pnag_tf.latency import counted, measured
 from pnag_tf.latency import table as table_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import hits as hits_lib
@@ -185,7 +185,7 @@ def latencies_ms(context: context_lib.Context, choices: np.ndarray) -> np.ndarra
     config = context.config
     if config.latency.source == "table":
         return read_latency_table(context).latency_ms(choices)
-    scaled = config.device != "mobile"
+    scaled = config.device not in ("mobile", *counted.UNITS)
     with context_lib.bars() as progress:
         return measured.latency_ms(
             context.layout.latencies, config, choices, context.resources.device, scaled, progress

@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import pathlib
 import re
+import typing
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,7 +26,7 @@ from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen
 
-DEVICES = ("cpu", "gpu", "mobile")
+DEVICES = typing.get_args(config_lib.Device)
 SHARED = ("data", "supernet")  # stages that all devices have in common
 OF_ONE = ("baselines", "tune", "ablation", "compare")  # stages that are made for one device at a time
 
@@ -69,7 +70,7 @@ def parse(asked: Sequence[str], kinds: Sequence[str]) -> tuple[Target, ...]:
     for text, kind in itertools.product(asked, kinds):
         device, _, serial = text.partition(":")
         if device not in DEVICES or (serial and device != "mobile"):
-            raise errors.SettingError("device", f"expected cpu, gpu, mobile or mobile:SERIAL, found '{text}'")
+            raise errors.SettingError("device", f"expected {', '.join(DEVICES)} or mobile:SERIAL, found '{text}'")
         found.append(Target(device, serial, kind))
     if not found:
         raise errors.SettingError("device", "expected one device and one kind at least, found none")

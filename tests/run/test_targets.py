@@ -133,7 +133,7 @@ def test_devices_and_kinds_and_what_their_folders_are_called(asked, kinds, expec
 @pytest.mark.parametrize(
     ("asked", "kinds", "message"),
     [
-        (["tpu"], ["float32"], "`device`: expected cpu, gpu, mobile or mobile:SERIAL, found 'tpu'"),
+        (["tpu"], ["float32"], "`device`: expected cpu, gpu, mobile, madds, bytes or mobile:SERIAL, found 'tpu'"),
         (["cpu:1"], ["float32"], "found 'cpu:1'"),
         ([], ["float32"], "expected one device and one kind at least, found none"),
         (["cpu"], ["int4"], "`kind`: expected one of float32, float16, dynamic_int8, int8, found 'int4'"),
