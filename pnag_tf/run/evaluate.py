@@ -58,6 +58,7 @@ def evaluate(context: context_lib.Context) -> Tables:
         rows, kinds = _deploy(context, found, _prediction(table, predictors))
     rows = [each | {"found_by": _finder(context, each["arch"], own, table, predictors)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
+    files.write_json(context.layout.limits(method), dataclasses.asdict(context.config.limits))
     tables = [(f"{method}: a network for each budget", rows)]
     return [*tables, ("kinds of .tflite", kinds)] if kinds else tables
 
@@ -97,10 +98,16 @@ def _line(inputs: Sequence[float], outputs: Sequence[float]) -> tuple[float, flo
 
 
 def found_by(context: context_lib.Context) -> list[dict[str, str]] | None:
-    """The networks of the run's method for the budgets asked for; None where it has not been run for them."""
-    path = context.layout.table(context.config.method)
-    rows = files.rows_left(path, ("budget_ms", "arch"))
-    asked = list(context.config.eval.budgets)
+    """The networks of the run's method for what is asked for; None where it has not been run for that.
+
+    Before limits were kept beside a table, they were not known: none count.
+    """
+    layout, config = context.layout, context.config
+    rows = files.rows_left(layout.table(config.method), ("budget_ms", "arch"))
+    kept, none = layout.limits(config.method), dataclasses.asdict(type(config.limits)())
+    if (none | files.read_json(kept) if kept.exists() else none) != dataclasses.asdict(config.limits):
+        return None
+    asked = list(config.eval.budgets)
     return rows if rows and (not asked or asked == [float(each["budget_ms"]) for each in rows]) else None
 
 

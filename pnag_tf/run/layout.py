@@ -141,6 +141,10 @@ class Layout:
         """The networks of a method, one a budget."""
         return self.tables / f"{method}.csv"
 
+    def limits(self, method: str) -> pathlib.Path:
+        """What its networks were limited to."""
+        return self.tables / f"{method}.limits.json"
+
     @property
     def samples(self) -> pathlib.Path:
         """What methods draw before any is dropped (Fig. C)."""

@@ -139,3 +139,15 @@ def test_the_supernet_runs(run, networks):
     images = np.random.default_rng(0).normal(size=(8, 16, 16, 3)).astype("float32")
     logits = np.array(subnet.Subnets(net, [images]).extract(networks[1][0])(images))
     assert logits.shape == (8, 10) and np.isfinite(logits).all() and np.std(logits) > 0
+
+
+def test_networks_for_other_limits_are_not_those_asked_for(run, networks):
+    """What an earlier version found had none; what was found for some stays theirs."""
+    small = dataclasses.replace(run.config, limits=dataclasses.replace(run.config.limits, params=10_000))
+    limited = dataclasses.replace(run, config=small)
+    assert evaluate.found_by(run) == networks[0] and evaluate.found_by(limited) is None
+    files.write_json(run.layout.limits("pnag"), {"params": 10_000})
+    try:
+        assert evaluate.found_by(limited) == networks[0] and evaluate.found_by(run) is None
+    finally:
+        run.layout.limits("pnag").unlink()
