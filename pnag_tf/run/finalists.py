@@ -41,6 +41,7 @@ class Finalist:
       latency: as measured, with how slow the reference was in the same call.
       test: what it answers on the test images.
       expected_top1: `top1_before`, drawn to the prediction as far as it is noisy; see `expect`.
+      top1_se: standard error of `top1_before` relative to the mean of the finalists.
     """
 
     found: candidates_lib.Candidates
@@ -53,6 +54,7 @@ class Finalist:
     latency: devices.MeasuredLatency | None = None
     test: answers.Answers | None = None
     expected_top1: float | None = None
+    top1_se: float | None = None
 
     @property
     def choices(self) -> np.ndarray:
@@ -177,9 +179,9 @@ def expect(
     predicted = prediction.top1(np.stack([finalist.choices for finalist in finalists]))
     measured = np.average(right, axis=1, weights=weights)
     expected = noise.expected(measured, se, predicted, prediction.error)
-    for finalist, top1, expected_top1 in zip(finalists, measured, expected, strict=True):
+    for finalist, top1, expected_top1, top1_se in zip(finalists, measured, expected, se, strict=True):
         finalist.top1_before = finalist.top1 = float(top1)
-        finalist.expected_top1 = float(expected_top1)
+        finalist.expected_top1, finalist.top1_se = float(expected_top1), float(top1_se)
 
 
 def measured_within(
@@ -243,6 +245,9 @@ def train_alone(
 ) -> list[Finalist]:
     """Trains each chosen network, and chooses once more among them, by what they now reach on validation.
 
+    That is drawn to what was expected of them before, as far as it is noisy: on few images a small network that was
+    chosen for a small budget may look better than that of a larger one by luck.
+
     Args:
       chosen: the finalist of each budget; one that serves several is trained once.
       train: architectures -> (network, history) of each; see `supernet.finetune.train`.
@@ -264,10 +269,21 @@ def train_alone(
             if train_rounded and before - finalist.top1 > INT8_LOSS:
                 _replace_by_better(finalist, train_rounded(arch, finalist.network), device, validation)
     measure(distinct, subnets, device, known)
-    return [
-        max((each for each in (*distinct, own) if each.latency.at_table_ms <= budget_ms or each is own), key=_top1)
-        for budget_ms, own in zip(budgets_ms, chosen, strict=True)
-    ]
+    settled = {id(finalist): top1 for finalist, top1 in zip(distinct, _settled(distinct), strict=True)}
+    found = []
+    for budget_ms, own in zip(budgets_ms, chosen, strict=True):
+        inside = [each for each in (own, *distinct) if each.latency.at_table_ms <= budget_ms]
+        found.append(max(inside or [own], key=lambda finalist: settled[id(finalist)]))  # its own one of equal ones
+    return found
+
+
+def _settled(finalists: list[Finalist]) -> np.ndarray:
+    """What to expect of trained networks, by validation and by what was expected before they were trained, ``[n]``."""
+    top1, se, before = (
+        np.array([getattr(finalist, name) for finalist in finalists], float)
+        for name in ("top1", "top1_se", "expected_top1")
+    )
+    return noise.expected(top1, se, before, 0.0)
 
 
 def _replace_by_better(
@@ -276,10 +292,6 @@ def _replace_by_better(
     exported = device.export(network)
     if (top1 := validation.top1(exported)) > finalist.top1:
         finalist.network, finalist.exported, finalist.top1 = network, exported, top1
-
-
-def _top1(finalist: Finalist) -> float:
-    return finalist.top1
 
 
 def model(subnets: subnet.Subnets, finalist: Finalist) -> keras.Model:

@@ -241,3 +241,26 @@ def test_a_file_is_held_to_its_limits_as_it_was_written(monkeypatch):
         over = functools.partial(finalists_lib.over, config.Limits(**{name: value}))
         with pytest.raises(errors.SettingError, match=f"`limits.{name}`: expected 20 or more, the least found"):
             finalists_lib.measured_within(finalists, [9.0], _measure({3.0: 3.0, 2.0: 2.0}, []), over)
+
+
+@pytest.mark.parametrize(
+    ("se", "slow_ms", "expected"),
+    [(0.02, 2.0, [0, 1]), (0.001, 2.0, [0, 0]), (0.02, 3.1, [0, 0])],
+)
+def test_a_smaller_network_serves_a_larger_budget_where_it_is_better_beyond_the_noise(space, se, slow_ms, expected):
+    """It is five points worse before training, and one point better afterwards; or the larger one has grown too slow."""
+    finalists = []
+    for choices, before in ((space.smallest(), 0.70), (space.largest(), 0.75)):
+        found = candidates.Candidates(9.0, choices[None], np.array([0.5]), np.array([1.0]))
+        finalists.append(finalists_lib.Finalist(found, 0, expected_top1=before, top1_se=se))
+    subnets = types.SimpleNamespace(net=types.SimpleNamespace(space=space))
+
+    def measure(models):
+        return [MeasuredLatency(ms, ms, ms, 1, "test") for ms in (1.0, slow_ms)]
+
+    def train(archs):
+        return [(name, [{"val_accuracy": top1, "kept": 1.0}]) for name, top1 in ((b"small", 0.77), (b"large", 0.76))]
+
+    device = dataclasses.replace(DEVICE, measure=measure)
+    chosen = finalists_lib.train_alone(finalists, [1.5, 3.0], subnets, device, None, train)
+    assert [finalists.index(each) for each in chosen] == expected
