@@ -248,7 +248,7 @@ def test_a_file_is_held_to_its_limits_as_it_was_written(monkeypatch):
     [(0.02, 2.0, [0, 1]), (0.001, 2.0, [0, 0]), (0.02, 3.1, [0, 0])],
 )
 def test_a_smaller_network_serves_a_larger_budget_where_it_is_better_beyond_the_noise(space, se, slow_ms, expected):
-    """It is five points worse before training, and one point better afterwards; or the larger one has grown too slow."""
+    """Five points worse before training, and one point better afterwards; or the larger one has grown too slow."""
     finalists = []
     for choices, before in ((space.smallest(), 0.70), (space.largest(), 0.75)):
         found = candidates.Candidates(9.0, choices[None], np.array([0.5]), np.array([1.0]))
