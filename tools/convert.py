@@ -81,14 +81,14 @@ def _representative(model):
     import numpy as np
 
     from pnag_tf import config, data
-    from pnag_tf.run import quantization
+    from pnag_tf.run import deployable
 
     if (FLAGS.images is None) == (FLAGS.quantize == "int8"):
         raise errors.UserError(f"--quantize={FLAGS.quantize}: expected --images with int8, and with int8 alone")
     if FLAGS.images is None:
         return None
     splits = data.load(config.Data("folder", FLAGS.images), model.inputs[0].shape[1], seed=0)
-    count = min(quantization.CALIBRATION_IMAGES, splits.info.train_images)
+    count = min(deployable.CALIBRATION_IMAGES, splits.info.train_images)
     return np.concatenate([batch.numpy() for batch, _ in splits.calibration(count, count)])
 
 

@@ -44,7 +44,7 @@ def deployed(image_folder, tmp_path_factory):
         rows.append(row | {"latency_ms": budget, "params": "10", "madds": "100", "found_by": "pnag"})
         path = run.layout.network("pnag", "cpu", budget)
         exported = run.resources.device.export(model)
-        found = deploy.tested(run.config, model, run.resources.splits)
+        found = run.resources.exporter.tested(model, exported)
         deploy.write(path, rows[-1], exported, found, "a CPU", run.config, run.resources.splits, ".tflite")
     files.write_csv(run.layout.table("pnag"), rows, rows[0])
     files.write_json(run.layout.seconds, {"supernet": 20.0, "eval/pnag": 10.0, "eval/random": 99.0, "compare": 99.0})
