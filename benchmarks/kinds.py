@@ -16,6 +16,7 @@ import numpy as np
 
 from pnag_tf.latency import host
 from pnag_tf.run import layout as layout_lib
+from pnag_tf.search import pareto
 from pnag_tf.util import files
 
 CALLS = 3
@@ -36,20 +37,11 @@ def networks(root, quantized):
     return found
 
 
-def frontier(points):
-    """Those of (ms, top-1) points that none dominates, the fastest first."""
-    kept, best = [], 0.0
-    for ms, top1 in sorted(points):
-        if top1 > best:
-            kept.append((ms, top1))
-            best = top1
-    return kept
-
-
 def needed_ms(points, top1):
-    """The latency at which a frontier has a top-1; NaN above all of it, that of the fastest below."""
-    ms, reached = np.array(frontier(points)).T
-    return float(np.exp(np.interp(top1, reached, np.log(ms), right=np.nan)))
+    """The latency at which the frontier of (ms, top-1) points has a top-1; NaN above it, that of the fastest below."""
+    ms, reached = np.array(points).T
+    best = pareto.frontier(ms, reached)
+    return float(np.exp(np.interp(top1, reached[best], np.log(ms[best]), right=np.nan)))
 
 
 def main():

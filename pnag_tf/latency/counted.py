@@ -7,12 +7,11 @@ Everything that is made for latency budgets is then made for the other resource.
 from __future__ import annotations
 
 import functools
-import os
-import pathlib
 from collections.abc import Callable, Sequence
 
 from pnag_tf.latency import anatomy, export
 from pnag_tf.latency import device as devices
+from pnag_tf.util import files
 
 UNITS = {
     "madds": (anatomy.madds, 1e6, "counted: a million multiply-adds are 1 ms"),
@@ -33,7 +32,7 @@ def _measure(
     count, unit, description = UNITS[resource]
     found = []
     for done, model in enumerate(models, start=1):
-        value = count(model if isinstance(model, bytes) else pathlib.Path(os.fspath(model)).read_bytes()) / unit
+        value = count(model if isinstance(model, bytes) else files.read_bytes(model)) / unit
         found.append(devices.MeasuredLatency(value, value, value, 0, description))
         if progress is not None:
             progress(done, len(models))

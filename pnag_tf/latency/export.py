@@ -97,9 +97,7 @@ def for_timing(model: keras.Model, quantization: str = "float32") -> bytes:
 def _converted(
     model: keras.Model, quantization: str, representative: np.ndarray | None, integers: bool = False
 ) -> bytes:
-    """Args:
-    integers: input and output are int8.
-    """
+    """The converted model, not checked yet; with `integers` its input and output are int8."""
     try:
         with terminal.quiet():
             converter = _converter(model, quantization, representative, integers)

@@ -71,9 +71,9 @@ def check(context: context_lib.Context) -> None:
     config = context.config
     if config.limits.memory_mb and config.device == "gpu":
         raise errors.SettingError("limits.memory_mb", "expected a device that runs .tflite, found gpu")
-    counted = dataclasses.replace(config.limits, memory_mb=0.0)
+    known = dataclasses.replace(config.limits, memory_mb=0.0)
     weights = (0.0, {"float32": 4.0, "float16": 2.0}.get(config.kind, 1.0))
-    limits_lib.Limits(counted, config.space, config.backbone, weights)
+    limits_lib.Limits(known, config.space, config.backbone, weights)
 
 
 def _limits(context: context_lib.Context) -> limits_lib.Limits:

@@ -111,11 +111,10 @@ def split_warnings(made: Sequence[Sequence[Variant]]) -> list[str]:
     """One sentence for each kind that XNNPACK does not take whole: what it leaves out, and what the split costs."""
     splits: Mapping[str, list] = collections.defaultdict(list)
     for variants in made:
-        for float32 in variants:
-            if float32.quantization == export.QUANTIZATIONS[0]:
-                for other in variants:
-                    if other.delegation.outside:
-                        splits[other.quantization].append((other, other.latency.median_ms / float32.latency.median_ms))
+        float32 = next((each for each in variants if each.quantization == export.QUANTIZATIONS[0]), None)
+        for other in variants if float32 else ():
+            if other.delegation.outside:
+                splits[other.quantization].append((other, other.latency.median_ms / float32.latency.median_ms))
     sentences = []
     for kind, found in splits.items():
         pieces = max(variant.delegation.pieces for variant, _ in found)
