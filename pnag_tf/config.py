@@ -184,8 +184,10 @@ class Eval:
     samples: int = 1000  # drawn from the generator for each budget; the best predicted one within budget is taken
     refinement: int = 0  # generations of mutation and crossover that take the samples further up the predictors' hill
     pessimism: float = 0.0  # candidates rank by predicted top-1 less this many times the ensemble's disagreement
-    rounds: int = 0  # active rounds: propose, measure, correct
-    measurements: int = 2000  # extra measurements in all rounds together
+    # networks that the run measures in all: random ones to begin with (`measure.architectures`), then in rounds those
+    # that are worth it; 0 = no rounds. Given records do not count.
+    measurements: int = 0
+    rounds: int = 0  # that these come in; 0 = as many as suit their number
     measure_command: str = ""  # shell command that measures; empty = the supernet and the device
     measure_timeout_s: float = 3600.0  # for one call of the measuring command
 

@@ -26,7 +26,15 @@ from pnag_tf.run import context, estimate, evaluate, folder, layout, learn, stag
 from pnag_tf.supernet import distribution, ofa
 from pnag_tf.zoo import shelf
 
-ROUNDS_STAGES = ("rounds", "eval", "all", "compare", "report")  # those that make rounds on their way
+FOR_COMMAND = 1000  # networks that --measure_command is asked for, where no number is given
+NO_ROUNDS = (
+    "data",
+    "supernet",
+    "latency_table",
+    "records",
+    "finetune",
+    "figures",
+)  # stages that make none on their way
 STAGES = (*stages.STAGES, "status")
 CPU = targets.Target("cpu")
 # Columns that are for files.
@@ -68,8 +76,8 @@ flags.DEFINE_float(
 flags.DEFINE_string("records", "", "measured records (CSV, or the authors' JSON) to search on instead of a supernet")
 flags.DEFINE_string("method", "pnag", ", ".join(evaluate.METHODS))
 flags.DEFINE_string("tuned", "", "settings of evaluator and generator that --stage=tune found: its best.json")
-flags.DEFINE_integer("rounds", None, "active rounds: propose, measure, correct; the preset's by default", lower_bound=0)
-flags.DEFINE_string("measure_command", "", "for --rounds: architectures on stdin -> CSV arch,top1,latency_ms on stdout")
+flags.DEFINE_string("rounds", "auto", "that --measurements come in: auto (small ones) or a number; 0 for none")
+flags.DEFINE_string("measure_command", "", "measures in rounds: architectures on stdin -> CSV arch,top1,latency_ms")
 flags.DEFINE_string("ray_address", "", "measure records on Ray: local, auto (this machine's cluster) or host:port")
 flags.DEFINE_integer("ray_workers", 0, "... processes; by default one for each GPU, or four cores", lower_bound=0)
 flags.DEFINE_float(
@@ -98,7 +106,12 @@ flags.DEFINE_list(
 )
 flags.DEFINE_float("width", None, "width multiplier of the supernet, such as 1.2; the preset's by default")
 flags.DEFINE_integer("architectures", None, "records to measure on the supernet; the preset's by default")
-flags.DEFINE_integer("measurements", None, "networks to measure in all --rounds together; the preset's by default")
+flags.DEFINE_integer(
+    "measurements",
+    None,
+    "networks to measure in all, most of them in rounds where it counts; the preset's by default",
+    0,
+)
 flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
 flags.DEFINE_bool("estimate", False, "say what the run will take, after a probe of about a minute, and stop there")
 flags.DEFINE_float(
@@ -312,8 +325,8 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None, target
             budgets=tuple(dict.fromkeys(_budget(text) for text in FLAGS.budgets)),  # 5,5.0 is one
             quantize=_kinds(target.kind),
             raw_logits=FLAGS.raw_logits,
-            rounds=_rounds(config.eval),
-            measurements=_given("measurements", config.eval.measurements),
+            rounds=_rounds(),
+            measurements=_measurements(config.eval),
             measure_command=FLAGS.measure_command,
         ),
         limits=config_lib.Limits(FLAGS.max_madds, FLAGS.max_params, FLAGS.max_bytes, FLAGS.max_memory_mb),
@@ -354,11 +367,24 @@ def _budget(text: str) -> float:
     return budget_ms
 
 
-def _rounds(settings: config_lib.Eval) -> int:
-    """Those asked for; else the preset's, where there is something to measure with."""
-    if FLAGS.rounds is not None:
-        return FLAGS.rounds
-    return settings.rounds if FLAGS.measure_command or not FLAGS.records else 0
+def _rounds() -> int:
+    """How many rounds the measurements come in; 0 for as many as suit them."""
+    if FLAGS.rounds == "auto":
+        return 0
+    if not FLAGS.rounds.isdecimal():
+        raise errors.UserError(f"--rounds: expected auto or a number, found '{FLAGS.rounds}'")
+    return int(FLAGS.rounds)
+
+
+def _measurements(settings: config_lib.Eval) -> int:
+    """Networks to measure in all; 0 for none in rounds, as where there is nothing to measure with."""
+    if FLAGS.rounds == "0":
+        return 0
+    if FLAGS.measurements is not None:
+        return FLAGS.measurements
+    if FLAGS.records:
+        return settings.measurements or FOR_COMMAND if FLAGS.measure_command else 0
+    return settings.measurements
 
 
 def _kinds(own: str) -> tuple[str, ...]:
@@ -376,18 +402,16 @@ def _is_estimated(run: context.Context, stage: str) -> bool:
 
 
 def _announce_rounds(run: context.Context) -> None:
-    """Says what rounds will cost, where their number was given and that of their measurements was not."""
-    settings = run.config.eval
+    """Says what rounds will cost, where the number of their measurements was not given."""
     chosen = FLAGS.measurements is not None or any(each.startswith("eval.measurements") for each in FLAGS.set)
-    if FLAGS.stage not in ROUNDS_STAGES or chosen or not settings.rounds:
+    if FLAGS.stage in NO_ROUNDS or chosen:
         return
-    left = len(learn.rounds_left(run))
-    if left > 0:
-        count = settings.measurements // settings.rounds * left
+    count = sum(learn.rounds_left(run))
+    if count:
         seconds = run.seconds().get("records")  # none for records that were given
         known = seconds and run.layout.records.exists()
         about = f", about {_duration(count * seconds / run.config.measure.architectures)}" if known else ""
-        print(f"rounds: {left} with up to {count} networks to measure{about}; --measurements changes that", flush=True)
+        print(f"rounds: up to {count} networks to measure{about}; --measurements changes that", flush=True)
 
 
 def _duration(seconds: float) -> str:

@@ -142,9 +142,6 @@ def check(config: config_lib.Config) -> None:
             if expected:
                 raise errors.SettingError(name, f"expected {expected}, found {each!r}")
     evaluation, generator = config.eval, config.generator
-    if evaluation.measurements < evaluation.rounds:
-        expected = f"expected {evaluation.rounds} or more, one for each of `eval.rounds`"
-        raise errors.SettingError("eval.measurements", f"{expected}, found {evaluation.measurements}")
     if len(set(evaluation.budgets)) < len(evaluation.budgets):
         found = ",".join(map(str, evaluation.budgets))
         raise errors.SettingError("eval.budgets", f"expected different ones, found {found}")

@@ -319,14 +319,13 @@ def _paper() -> config_lib.Config:
         data=config_lib.Data("imagenet2012", augmentation="crop", batch_size=256),
         supernet=config_lib.Supernet(phases=phases, ema=0.999),
         # 16,000 records on all 26,000 validation images each would cost five times the multiply-adds of the supernet;
-        # see benchmarks/cost.py. Rounds measure another 2,000 networks where they count.
-        measure=config_lib.Measure(architectures=2000, validation_images=5000),
+        # see benchmarks/cost.py. Most of 2,000 are measured where they count instead.
+        measure=config_lib.Measure(architectures=40, validation_images=5000),
         finetune=config_lib.Finetune(ema=0.999),
         predictors=config_lib.Predictors(model="mlp", members=1, hidden=400),
         evaluator=config_lib.Evaluator(),
         generator=config_lib.Generator(first_budget=0.0),
-        # Records where they count, instead of 14,000 more uniform ones.
-        eval=config_lib.Eval(rounds=10, measurements=2000),
+        eval=config_lib.Eval(measurements=2000),
     )
 
 
@@ -338,5 +337,5 @@ def _search() -> config_lib.Config:
         predictors=config_lib.Predictors(**_ENSEMBLE, epochs=30, held_out=0.03),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000, held_out=0.03),
         generator=config_lib.Generator(**_POLICY, samples=8, iterations=1500, checkpoint_every=250),
-        eval=config_lib.Eval(refinement=30),
+        eval=config_lib.Eval(refinement=30, measurements=2000),
     )

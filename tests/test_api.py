@@ -140,8 +140,8 @@ def test_rounds_measure_with_a_function_and_know_what_it_said(fitted, table, tru
         return zip(*truth(table.space.encode(architectures)), strict=True)
 
     budgets_ms = [float(np.quantile(table.latency_ms, share)) for share in (0.3, 0.8)]
-    assert search.rounds(measure, budgets_ms, rounds=2, measurements=21) is search
-    assert [len(each) for each in asked] == [10, 10] and len(search.records) == len(table) + 20
+    assert search.rounds(measure, budgets_ms, measurements=21, rounds=2) is search
+    assert [len(each) for each in asked] == [11, 10] and len(search.records) == len(table) + 21
     assert table.lacks(search.records.choices[len(table) :]).all()
     for each in search.propose(budgets_ms):
         best = search.records.top1[search.records.latency_ms <= each.budget_ms].max()
@@ -163,10 +163,10 @@ def test_rounds_measure_with_a_function_and_know_what_it_said(fitted, table, tru
 def test_measurements_that_cannot_be_used(answer, message, fitted, table):
     records = fitted[0].records
     with pytest.raises(pnag.errors.UserError, match=message):
-        fitted[0].rounds(lambda architectures: answer, [8, 10], rounds=1, measurements=4)
+        fitted[0].rounds(lambda architectures: answer, [8, 10], measurements=4)
     assert fitted[0].records is records
-    with pytest.raises(pnag.errors.SettingError, match="`eval.measurements`: expected 3 or more"):
-        fitted[0].rounds(lambda architectures: answer, [8], rounds=3, measurements=2)
+    with pytest.raises(pnag.errors.SettingError, match="`eval.measurements`: expected 0 or more"):
+        fitted[0].rounds(lambda architectures: answer, [8], measurements=-1)
     with pytest.raises(pnag.errors.UserError, match="rounds: .*call fit first"):
         pnag.Search("tiny").rounds(lambda architectures: answer, [8])
 

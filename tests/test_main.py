@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 from pnag_tf import main, overrides, presets, zoo
 from pnag_tf.api import entering
 from pnag_tf.latency import host
-from pnag_tf.run import compare, context, estimate, evaluate
+from pnag_tf.run import compare, context, estimate, evaluate, learn
 from pnag_tf.search import ablation, baselines, records
 from pnag_tf.space import fitting
 from pnag_tf.supernet import model as supernet_lib
@@ -64,7 +64,8 @@ def _write_png(path, level):
         ({"resolution": ["0"]}, "--resolution: expected 8 or more, found 0"),
         ({"width": 0.0}, "--width: expected more than 0, found 0.0"),
         ({"architectures": 19}, "--architectures: expected 20 or more, found 19"),
-        ({"rounds": 5, "measurements": 4}, "--measurements: expected 5 or more, one for each of --rounds, found 4"),
+        ({"rounds": "few"}, "--rounds: expected auto or a number, found 'few'"),
+        ({"rounds": "-1"}, "--rounds: expected auto or a number, found '-1'"),
         ({"set": ["latency.threads=0"]}, "--threads: expected 1 or more, found 0"),
         ({"preset": "demo", "resolution": ["8"]}, "--resolution: expected pixels that a space fits ('small' from 16"),
         ({"resolution": ["a"]}, "--resolution: expected pixels such as 160 or 96,128,160, found 'a'"),
@@ -96,10 +97,10 @@ def test_errors_are_one_line_and_nothing_is_written(flags, message, tmp_path, ca
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ({}, (224, 1.2, 2000, 2000, 256)),
-        ({"resolution": ["192"], "width": 0.75, "architectures": 300}, (192, 0.75, 300, 2000, 256)),
+        ({}, (224, 1.2, 40, 0, 256)),
+        ({"resolution": ["192"], "width": 0.75, "architectures": 300}, (192, 0.75, 300, 0, 256)),
         ({"measurements": 100, "set": ["data.batch_size=64", "measure.architectures=40"]}, (224, 1.2, 40, 100, 64)),
-        ({"resolution": ["160"], "set": ["backbone.resolution=9", "backbone.resolution=8"]}, (8, 1.2, 2000, 2000, 256)),
+        ({"resolution": ["160"], "set": ["backbone.resolution=9", "backbone.resolution=8"]}, (8, 1.2, 40, 0, 256)),
     ],
 )
 def test_flags_change_the_preset_and_named_settings_change_both(flags, expected):
@@ -315,29 +316,30 @@ def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_p
 @pytest.mark.parametrize(
     ("changes", "done", "seconds", "expected"),
     [
-        ({"rounds": 5}, None, {}, "rounds: 5 with up to 2000 networks to measure; --measurements changes that"),
-        ({"rounds": 3}, None, {}, "rounds: 3 with up to 1998 networks to measure;"),
-        ({"rounds": 5}, None, {"records": 30.0}, "up to 2000 networks to measure, about 17 minutes;"),  # 60 records
-        ({"rounds": 5}, 4, {"records": 30.0}, "rounds: 1 with up to 400 networks to measure, about 3.3 minutes;"),
-        ({"rounds": 5}, None, {"records": 600.0}, "about 5.6 hours;"),
-        ({"rounds": 5}, 4, {"records": 6.0}, "about 40 seconds;"),
-        ({"rounds": 5}, 5, {"records": 30.0}, ""),
-        ({"rounds": 0}, None, {"records": 30.0}, ""),
-        ({"rounds": 5, "measurements": 50}, None, {}, ""),
-        ({"rounds": 5, "set": ["eval.measurements=50"]}, None, {}, ""),
-        ({"rounds": 5, "stage": "records"}, None, {}, ""),
+        ({}, None, {}, "rounds: up to 1000 networks to measure; --measurements changes that"),
+        ({"rounds": "3"}, 1, {}, "rounds: up to 666 networks to measure;"),
+        ({}, None, {"records": 30.0}, "up to 1000 networks to measure, about 8.3 minutes;"),  # 60 records
+        ({}, 24, {"records": 30.0}, "rounds: up to 198 networks to measure, about 99 seconds;"),
+        ({}, None, {"records": 600.0}, "about 2.8 hours;"),
+        ({}, 30, {"records": 30.0}, ""),
+        ({"rounds": "0"}, None, {"records": 30.0}, ""),
+        ({"measurements": 50}, None, {}, ""),
+        ({"set": ["eval.measurements=50"]}, None, {}, ""),
+        ({"stage": "records"}, None, {}, ""),
+        ({"measure_command": ""}, None, {}, ""),
     ],
 )
-def test_rounds_say_beforehand_what_they_cost(changes, done, seconds, expected, tmp_path, capsys):
-    flags = {"preset": "tiny", "stage": "eval", "records": "x.csv"} | changes
+def test_rounds_say_beforehand_what_they_cost(changes, done, seconds, expected, records_file, tmp_path, capsys):
+    flags = {"preset": "tiny", "stage": "eval", "records": "x.csv", "measure_command": "measure"} | changes
     for name, value in flags.items():
         setattr(main.FLAGS, name, value)
     if done is not None:
-        files.write_json(tmp_path / "rounds.json", {"done": done})
+        plan = learn.Progress(60, 60, 1000, int(changes.get("rounds", 0)), done)
+        files.write_json(tmp_path / "rounds.json", dataclasses.asdict(plan))
     if seconds:
         files.write_json(tmp_path / "seconds.json", seconds)
-        (tmp_path / "records.csv").touch()
-    main._announce_rounds(context.make(main._config(), tmp_path))
+        shutil.copy(records_file, tmp_path / "records.csv")
+    main._announce_rounds(context.make(main._config(), tmp_path, "x.csv"))
     out = capsys.readouterr().out
     assert expected in out and bool(expected) == bool(out)
 
@@ -352,20 +354,20 @@ for number, line in enumerate(sys.stdin):
 
 def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records_file, tmp_path, capsys):
     flags = {"preset": "tiny", "records": str(records_file), "workdir": str(tmp_path / "run"), "budgets": ["2", "3"]}
-    assert _run(**flags, rounds=1, measure_command="echo no answer") == 2
+    assert _run(**flags, measurements=50, measure_command="echo no answer") == 2
     assert "expected a CSV with columns arch,top1,latency_ms" in capsys.readouterr().err
     assert len((tmp_path / "run/records.csv").read_text().splitlines()) == 121
     (tmp_path / "measure.py").write_text(MEASURE)
     assert _run(measure_command=f"{sys.executable} {tmp_path / 'measure.py'}") == 0
     grown = (tmp_path / "run/records.csv").read_text().splitlines()
-    assert 121 < len(grown) <= 121 + 2000 and grown[-1].endswith(",0.900000,1.5")
+    assert len(grown) == 121 + 50 and grown[-1].endswith(",0.900000,1.5")
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
     row = files.read_csv(tmp_path / "run/eval/pnag.csv", ("found_by",))[0]  # the one measured best
     assert (row["predicted_top1"], row["predicted_latency_ms"]) == ("0.9900", "1.5")
     assert row["found_by"] in ("pnag", "rounds")
     assert files.read_json(tmp_path / "run/seconds.json")["rounds"] > 0
-    assert _run(measure_command="false") == 0  # the round is over: nothing is measured again
-    assert _run(rounds=0, measure_command="") == 0  # and what it measured is still known
+    assert _run(measure_command="false") == 0  # the rounds are over: nothing is measured again
+    assert _run(rounds="0", measure_command="") == 0  # and what they measured is still known
     assert (tmp_path / "run/eval/pnag.csv").read_text().splitlines() == rows
     assert _run(method="best_record") == 0  # of the records that came before the rounds
     assert all(

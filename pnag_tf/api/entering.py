@@ -77,7 +77,7 @@ def beside(run: context.Context, target: targets.Target) -> context.Context:
     """
     if not run.has_supernet:
         raise errors.SettingError("device", f"expected one with given records, found another, {target.name}")
-    config = target.of(dataclasses.replace(run.config, eval=dataclasses.replace(run.config.eval, rounds=0)))
+    config = target.of(dataclasses.replace(run.config, eval=dataclasses.replace(run.config.eval, measurements=0)))
     overrides.check(config)
     layout = layout_lib.Layout(targets.folder_of(target, run.layout.root))
     resources = run.resources.elsewhere(config, layout)

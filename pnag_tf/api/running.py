@@ -77,7 +77,7 @@ class Run:
         config = dataclasses.replace(searching.starting(preset, max(resolutions, default=0), dataset, count), seed=seed)
         how = dataclasses.replace(config.eval, budgets=tuple(map(float, budgets_ms)))
         if self._records:  # a preset's rounds measure on its supernet
-            how = dataclasses.replace(how, rounds=0)
+            how = dataclasses.replace(how, measurements=0)
         config = dataclasses.replace(config, eval=how)
         if images:
             folder = dataclasses.replace(config.data, dataset="folder", data_dir=os.fspath(images))

@@ -140,28 +140,48 @@ class Search:
         """
         config = self.config
         known = predictor.train(records, config.predictors, config.seed, self.progress, _log("predictors", callbacks))
-        self._learn(records, known, callbacks)
+        budgets_ms = proposals.training_budgets(records, config.generator)
+        judge, ranked = proposals.train_evaluator(
+            records,
+            known,
+            config.evaluator,
+            budgets_ms,
+            config.seed,
+            progress=self.progress,
+            log=_log("evaluator", callbacks),
+        )
+        made, rewarded = reinforce.train_generator(
+            config.generator,
+            known,
+            judge,
+            judge.budgets_ms,
+            config.seed,
+            progress=self.progress,
+            log=_log("generator", callbacks),
+        )
+        self.history = {"evaluator": ranked, "generator": rewarded}
+        self._keep(records, made, known, grown=False)
         return self
 
     def rounds(
         self,
         measure: Measure,
         budgets_ms: Iterable[float],
-        rounds: int = 2,
         measurements: int = 200,
+        rounds: int = 0,
         callbacks: Sequence[Callback] = (),
     ) -> Search:
-        """Measures what looks best, corrects the predictors by it, and goes on from there.
+        """Measures what looks best by a Gaussian process on the records, again and again, and learns from all of it.
 
-        After the last round the evaluator and the generator are trained anew, and `propose` answers with a measured
-        network where it predicts no better one.
+        After the last round everything is trained anew, and `propose` answers with a measured network where it predicts
+        no better one.
 
         Args:
           measure: called with a list of architectures; returns a pair `(top1, latency_ms)` for each, in their order,
             top-1 being a fraction.
           budgets_ms: the budgets that the measurements are shared among.
-          rounds: how often to propose, measure and correct.
           measurements: in all rounds together, at most.
+          rounds: how often to ask for some of them; 0 for as often as suits their number.
           callbacks: as for `fit`.
 
         Returns:
@@ -176,47 +196,28 @@ class Search:
           >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
           >>> def measure(architectures):
           ...     return [(0.7, 8.0 + 0.1 * sum(arch.depths)) for arch in architectures]
-          >>> search = search.rounds(measure, budgets_ms=[8, 10], rounds=1, measurements=10)
+          >>> search = search.rounds(measure, budgets_ms=[8, 10], measurements=10)
           >>> len(records), len(search.records)
           (400, 410)
         """
-        made, known = self._learnt("rounds")
+        self._learnt("rounds")
         how = self._asked(budgets_ms, rounds=rounds, measurements=measurements)
-        table, seed = self.records, self.config.seed
+        table, climbers = self.records, None
         asking = functools.partial(_measured, measure, table.space)
-        for number in range(rounds):
-            share = measurements // rounds
-            table = rounds_lib.grow(made, known, table, how.budgets, share, seed + number, asking)
-            known = predictor.correct(known, table)
-        self._learn(table, known, callbacks)
+        parts = rounds_lib.sizes(measurements, len(how.budgets), rounds)
+        for number, count in enumerate(parts):
+            latency, rng = rounds_lib.latency_of(table), np.random.default_rng([self.config.seed, 4, number])
+            spread = rounds_lib.spread(number, len(parts))
+            table, climbers = rounds_lib.grow(table, latency, how.budgets, count, rng, asking, spread, climbers)
+        self.fit(table, callbacks)
+        self._grown = True
         return self
 
-    def _learn(self, records: records_lib.Records, known: predictor.Predictors, callbacks: Sequence[Callback]) -> None:
-        """Trains evaluator and generator under given predictors."""
-        config, progress = self.config, self.progress
-        budgets_ms = proposals.training_budgets(records, config.generator)
-        judge, ranked = proposals.train_evaluator(
-            records,
-            known,
-            config.evaluator,
-            budgets_ms,
-            config.seed,
-            progress=progress,
-            log=_log("evaluator", callbacks),
-        )
-        made, rewarded = reinforce.train_generator(
-            config.generator,
-            known,
-            judge,
-            judge.budgets_ms,
-            config.seed,
-            progress=progress,
-            log=_log("generator", callbacks),
-        )
-        self.history = {"evaluator": ranked, "generator": rewarded}
-        self._keep(records, made, known)
-
-    def _keep(self, records: records_lib.Records, made: generator.Generator, known: predictor.Predictors) -> None:
+    def _keep(
+        self, records: records_lib.Records, made: generator.Generator, known: predictor.Predictors, grown: bool
+    ) -> None:
+        """Takes what was learned; `grown`: rounds have added to the records."""
+        self._grown = grown
         self.records, self.report, self.budgets_ms = records, known.report, made.budgets_ms
         self._fitted = made, known
 
@@ -250,7 +251,7 @@ class Search:
         found = proposals.propose(
             made, known, how.budgets, how.samples, self.config.seed, how.pessimism, how.refinement
         )
-        if len(self.records) > known.report["records"]:  # rounds have added some
+        if self._grown:
             found = rounds_lib.confirm(found, self.records)
         return [
             Found(
@@ -280,7 +281,7 @@ class Search:
         made.save(folder)
         records_lib.write(folder / RECORDS, self.records)
         parts = {name: dataclasses.asdict(getattr(self.config, name)) for name in PARTS}
-        head = {"preset": self.config.preset, "seed": self.config.seed, "history": self.history}
+        head = {"preset": self.config.preset, "seed": self.config.seed, "grown": self._grown, "history": self.history}
         files.write_json(folder / FILE, head | {"space": dataclasses.asdict(known.space)} | parts)
         return folder
 
@@ -315,7 +316,7 @@ class Search:
             ) from None
         search.config = dataclasses.replace(search.config, **parts)
         records = records_lib.read(folder / RECORDS, space)
-        search._keep(records, generator.load(folder, space), predictor.load(folder, space))
+        search._keep(records, generator.load(folder, space), predictor.load(folder, space), saved.get("grown", False))
         return search
 
 

@@ -56,7 +56,7 @@ def evaluate(context: context_lib.Context) -> Tables:
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         rows, kinds = _deploy(context, found, _prediction(table, predictors))
-    rows = [each | {"found_by": _finder(context, each["arch"], own, table, predictors)} for each in rows]
+    rows = [each | {"found_by": _finder(context, each["arch"], own, table)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     files.write_json(context.layout.limits(method), dataclasses.asdict(context.config.limits))
     tables = [(f"{method}: a network for each budget", rows)]
@@ -256,7 +256,7 @@ def _propose(
     """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
     config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context.config, table)
     if config.method == BEST_RECORD:
-        drawn = table[: predictors.report["records"]]
+        drawn = learn.drawn(context, table)
         drawn = drawn[limits.keeps(drawn.choices)]
         if not len(drawn):
             raise errors.UserError("no record keeps the limits; expected one at least for method best_record")
@@ -267,14 +267,12 @@ def _propose(
     return PEERS[config.method](config.space, predictors, budgets_ms, rng, config)
 
 
-def _finder(
-    context: context_lib.Context, arch: str, own: set[bytes], table: records.Records, predictors: predictor.Predictors
-) -> str:
+def _finder(context: context_lib.Context, arch: str, own: set[bytes], table: records.Records) -> str:
     """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
     (choices,) = context.config.space.encode([arch])
     if choices.tobytes() in own:
         return context.config.method
-    drawn = table[: predictors.report["records"]]
+    drawn = learn.drawn(context, table)
     return "rounds" if drawn.lacks(choices[None])[0] else "records"
 
 

@@ -1,7 +1,8 @@
-"""The stages that learn from records alone: predictors, evaluator, generator; and rounds that add to the records."""
+"""Rounds, which add to the records, and the stages that learn from records alone: predictors, evaluator, generator."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import shutil
 
@@ -15,7 +16,91 @@ from pnag_tf.search import generator as generator_lib
 from pnag_tf.search import predictor, proposals, reinforce
 from pnag_tf.search import records as records_lib
 from pnag_tf.search import rounds as rounds_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files, frozen
+
+BUDGETS = 5  # where none are asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far the rounds are: rounds.json.
+
+    Attributes:
+      records: how many there were before the first round.
+      begun: how many there were when the measurements asked for were planned.
+      measurements, rounds: as they were asked for then.
+      done: rounds of this plan.
+      climbers: architectures that the next round's evolution goes on from.
+    """
+
+    records: int
+    begun: int
+    measurements: int
+    rounds: int
+    done: int = 0
+    climbers: tuple[str, ...] = ()
+
+
+def drawn(context: context_lib.Context, table: records_lib.Records) -> records_lib.Records:
+    """The records that were there before any round."""
+    known = _progress(context)
+    return table[: known.records] if known else table
+
+
+def _progress(context: context_lib.Context) -> Progress | None:
+    """What rounds.json says; None without."""
+    path = context.layout.rounds
+    if not path.exists():
+        return None
+    saved = files.read_json(path)
+    if "begun" not in saved:
+        raise errors.UserError(f"{path}: expected rounds of this version, found an earlier one's; --force starts anew")
+    return frozen.restore(Progress, saved)
+
+
+def _plan(context: context_lib.Context) -> Progress:
+    """The rounds under way; a new plan where none is, or where another number of measurements is asked for."""
+    known, how = _progress(context), context.config.eval
+    if known and (known.measurements, known.rounds) == (how.measurements, how.rounds):
+        return known
+    there = context.layout.records.exists()
+    begun = len(measure.read_records(context)) if there else context.config.measure.architectures
+    return Progress(known.records if known else begun, begun, how.measurements, how.rounds)
+
+
+def rounds_left(context: context_lib.Context) -> list[int]:
+    """How many networks each round that is still to come measures."""
+    how = context.config.eval
+    if not how.measurements:
+        return []
+    plan = _plan(context)
+    own = plan.begun - (plan.records if context.records_file else 0)  # given records were measured by others
+    return rounds_lib.sizes(plan.measurements - own, len(how.budgets) or BUDGETS, plan.rounds)[plan.done :]
+
+
+def rounds(context: context_lib.Context) -> None:
+    """Measures where it counts; what was learned from fewer records goes, to be learned anew."""
+    config, layout = context.config, context.layout
+    plan, left = _plan(context), rounds_left(context)
+    for folder in (layout.predictors, layout.evaluator, layout.generator):
+        shutil.rmtree(folder, ignore_errors=True)
+    table, climbers = measure.read_records(context), config.space.encode(plan.climbers)
+    measuring = functools.partial(measure.measure, context)
+    for number, count in enumerate(left, plan.done):
+        with context.timed("rounds"):
+            table, climbers = rounds_lib.grow(
+                table,
+                measure.latency_model(context, table),
+                np.array(budgets_ms(config, table)),
+                count,
+                np.random.default_rng([config.seed, 4, plan.begun, number]),
+                measuring,
+                rounds_lib.spread(number, plan.done + len(left)),
+                climbers,
+            )
+        records_lib.write(layout.records, table)
+        kept = tuple(map(str, config.space.decode(climbers)))
+        files.write_json(layout.rounds, dataclasses.asdict(dataclasses.replace(plan, done=number + 1, climbers=kept)))
 
 
 def predictors(context: context_lib.Context) -> None:
@@ -29,7 +114,7 @@ def predictors(context: context_lib.Context) -> None:
 
 
 def read_predictors(context: context_lib.Context) -> predictor.Predictors:
-    """What `predictors` made, and what rounds have corrected."""
+    """What `predictors` made."""
     return predictor.load(context.layout.predictors, context.config.space)
 
 
@@ -80,34 +165,6 @@ def read_generator(context: context_lib.Context) -> generator_lib.Generator:
     return generator_lib.load(context.layout.generator, context.config.space)
 
 
-def rounds_left(context: context_lib.Context) -> range:
-    """The rounds that were asked for and are not done."""
-    path = context.layout.rounds
-    return range(files.read_json(path)["done"] if path.exists() else 0, context.config.eval.rounds)
-
-
-def rounds(context: context_lib.Context) -> None:
-    """Proposes and measures: the records grow, and correct the predictors.
-
-    After the last round evaluator and generator, which learnt from the predictors before, are gone, to be made anew.
-    """
-    config, layout, left = context.config, context.layout, rounds_left(context)
-    table, known, made = measure.read_records(context), read_predictors(context), read_generator(context)
-    share = config.eval.measurements // config.eval.rounds
-    for number in left:
-        with context.timed("rounds"):
-            targets_ms = np.array(budgets_ms(config, table))
-            measuring = functools.partial(measure.measure, context)
-            table = rounds_lib.grow(made, known, table, targets_ms, share, config.seed + number, measuring)
-            records_lib.write(layout.records, table)
-            known = predictor.correct(known, table)
-            known.save(layout.predictors)
-        if number + 1 == config.eval.rounds:
-            for folder in (layout.evaluator, layout.generator):
-                shutil.rmtree(folder, ignore_errors=True)  # gone after a crash at this very place
-        files.write_json(layout.rounds, {"done": number + 1})
-
-
 def budgets_ms(config: config_lib.Config, table: records_lib.Records) -> list[float]:
     """The budgets asked for; five in equal ratios over the range of the records where none are.
 
@@ -116,5 +173,7 @@ def budgets_ms(config: config_lib.Config, table: records_lib.Records) -> list[fl
     if config.eval.budgets:
         return list(config.eval.budgets)
     latency_ms = table.latency_ms
-    found = [float(f"{budget:.3g}") for budget in np.geomspace(1.1 * latency_ms.min(), 1.06 * latency_ms.max(), 5)]
+    found = [
+        float(f"{budget:.3g}") for budget in np.geomspace(1.1 * latency_ms.min(), 1.06 * latency_ms.max(), BUDGETS)
+    ]
     return list(dict.fromkeys(found))  # a narrow range has fewer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from tqdm import tqdm
@@ -190,6 +190,14 @@ def latencies_ms(context: context_lib.Context, choices: np.ndarray) -> np.ndarra
         return measured.latency_ms(
             context.layout.latencies, config, choices, context.resources.device, scaled, progress
         )
+
+
+def latency_model(context: context_lib.Context, table: records_lib.Records) -> Callable[[np.ndarray], np.ndarray]:
+    """Latency in ms of any architecture without measuring it: by the latency table, or as the records tell."""
+    config = context.config
+    if config.latency.source == "table" and context.has_supernet and not config.eval.measure_command:
+        return read_latency_table(context).latency_ms
+    return rounds.latency_of(table)
 
 
 def measure(context: context_lib.Context, choices: np.ndarray) -> records_lib.Records:

@@ -93,8 +93,18 @@ ROAD = (
         once=True,
     ),
     Stage(
-        "predictors",
+        "rounds",
         ("records",),
+        "rounds.json, records.csv",
+        "where `eval.measurements` asks for more records: a Gaussian process names what is worth measuring, again and "
+        "again",
+        learn.rounds,
+        made=lambda at, _: [at.rounds],
+        once=True,
+    ),
+    Stage(
+        "predictors",
+        ("records", "rounds"),
         "predictors/",
         "accuracy and latency of any architecture",
         learn.predictors,
@@ -121,18 +131,8 @@ ROAD = (
         once=True,
     ),
     Stage(
-        "rounds",
-        ("generator",),
-        "rounds.json, records.csv",
-        "where `eval.rounds` asks for them: proposes, measures, corrects the predictors; evaluator and generator are "
-        "made anew",
-        learn.rounds,
-        made=lambda at, _: [at.rounds],
-        once=True,
-    ),
-    Stage(
         "eval",
-        ("predictors", "rounds", "generator"),
+        ("records", "rounds", "predictors", "generator"),
         "finetune/, eval/, deploy/",
         "proposals for each budget; the best few are exported and timed; validation accuracy and prediction, weighed "
         "by their errors, choose among those that keep the budget; what is chosen is trained alone "

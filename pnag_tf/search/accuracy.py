@@ -31,7 +31,6 @@ class Accuracy:
       network: the ensemble.
       scale: of what the linear part leaves; `pairs` and `network` predict it in this unit.
       shares: how much of the pairs' and of the ensemble's correction is added, ``[2]``.
-      errors: of each member, added to it; None where nothing has been measured since (see `predictor.correct`).
     """
 
     linear: np.ndarray
@@ -40,7 +39,6 @@ class Accuracy:
     network: keras.Model
     scale: float
     shares: np.ndarray
-    errors: regression.GaussianProcess | None = None
 
     def parts(self, one_hot: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(linear ``[n]``, pairs ``[n]``, members ``[n, members]``), all as fractions."""
@@ -53,8 +51,7 @@ class Accuracy:
         """Top-1 by each member of the ensemble, ``[n, members]``."""
         linear, pairs, members = self.parts(one_hot)
         pairs_share, members_share = (float(share) for share in self.shares)
-        top1 = (linear + pairs_share * pairs)[:, None] + members_share * members
-        return top1 if self.errors is None else top1 + self.errors.graph(one_hot)
+        return (linear + pairs_share * pairs)[:, None] + members_share * members
 
 
 def fit(

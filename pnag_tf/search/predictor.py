@@ -2,8 +2,7 @@
 
 Latency is a sum over blocks on almost every device, so ridge regression on each layer's joint (ratio, kernel) fits it,
 where a network on separate one-hots errs by the very amount that a search then exploits. The model 'blend' takes that
-for latency, and `accuracy`'s blend; the model 'mlp' is the paper's, a network for each. What is measured later corrects
-the accuracy by a Gaussian process on its members' errors.
+for latency, and `accuracy`'s blend; the model 'mlp' is the paper's, a network for each.
 """
 
 from __future__ import annotations
@@ -49,6 +48,10 @@ class LatencyModel:
         if self.network is None:
             return tf.zeros([tf.shape(one_hot)[0]])
         return self.scale_ms * self.network(one_hot, training=False)[:, 0]
+
+    def by_ridge(self, space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
+        """The regression's part in ms, ``[n]``, of choices ``[n, tokens]``."""
+        return self.coefficients[0] + latency_inputs(space, choices) @ self.coefficients[1:]
 
 
 class Predictors:
@@ -112,8 +115,7 @@ class Predictors:
         choices = np.atleast_2d(choices)
         if self._latency.network is not None:
             return self.predict(choices)[2]
-        coefficients = self._latency.coefficients
-        return coefficients[0] + latency_inputs(self.space, choices) @ coefficients[1:]
+        return self._latency.by_ridge(self.space, choices)
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes one file into `folder`, atomically."""
@@ -121,8 +123,6 @@ class Predictors:
         arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
         arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
         meta = {"settings": dataclasses.asdict(self.settings), "scale": model.scale, "report": self.report}
-        if model.errors is not None:
-            arrays |= {f"errors_{name}": value for name, value in dataclasses.asdict(model.errors).items()}
         arrays["latency"] = latency.coefficients
         if latency.network is not None:
             arrays |= {f"latency_network_{i}": weight for i, weight in enumerate(latency.network.get_weights())}
@@ -142,6 +142,9 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     meta = json.loads(str(arrays["meta"]))
     settings = config_lib.Predictors(**meta["settings"])
     inputs = int(space.token_sizes.sum())
+    if any(name.startswith("errors_") for name in arrays):
+        expected = "expected predictors trained on all records; remove the file, and they are"
+        raise errors.UserError(f"{path}: {expected}; found those that rounds of an earlier version corrected")
     if len(arrays["center"]) != inputs:
         raise errors.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
     network = _restore(inputs, settings, arrays, "network")
@@ -149,16 +152,8 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     if "latency_scale_ms" in meta:
         by_network = _restore(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
         latency = LatencyModel(arrays["latency"], by_network, meta["latency_scale_ms"])
-    process = {name.removeprefix("errors_"): value for name, value in arrays.items() if name.startswith("errors_")}
-    accuracy = accuracy_lib.Accuracy(
-        arrays["linear"],
-        arrays["center"],
-        arrays["pairs"],
-        network,
-        meta["scale"],
-        arrays["shares"],
-        regression.GaussianProcess(**process) if process else None,
-    )
+    parts = (arrays["linear"], arrays["center"], arrays["pairs"], network, meta["scale"], arrays["shares"])
+    accuracy = accuracy_lib.Accuracy(*parts)
     return Predictors(space, settings, latency, accuracy, meta["report"])
 
 
@@ -205,44 +200,23 @@ def train(
     return result
 
 
-def correct(predictors: Predictors, records: records_lib.Records) -> Predictors:
-    """Predictors for records that have grown since they were trained: new ones tell where they err.
-
-    Latency is fitted anew. Accuracy gets a Gaussian process on each member's errors on the new records, all with one
-    kernel, and with the noise of these records where they know it: the members become samples of the posterior, as far
-    as they were samples of the prior (Wilson et al. 2020, arXiv:2002.09309, pathwise conditioning). No network is
-    trained, so that this takes seconds.
-    """
-    new = records[predictors.report["records"] :]
-    if not len(new):
-        return predictors
-    space, accuracy = predictors.space, dataclasses.replace(predictors._accuracy, errors=None)
-    one_hot = space.one_hot(new.choices)
-    se = new.top1_se if np.isfinite(new.top1_se).all() and new.top1_se.any() else None
-    process = regression.gaussian_process(one_hot, new.top1[:, None] - accuracy.members(one_hot).numpy(), se)
-    latency = _with_ridge(predictors._latency, records)
-    accuracy = dataclasses.replace(accuracy, errors=process)
-    return Predictors(space, predictors.settings, latency, accuracy, predictors.report)
+def fit_latency(records: records_lib.Records) -> LatencyModel:
+    """The ridge regression on records' latencies."""
+    inputs = latency_inputs(records.space, records.choices)
+    return LatencyModel(regression.ridge(inputs, records.latency_ms))
 
 
 def _fit_latency(
     training: records_lib.Records, settings: config_lib.Predictors, seed: int, progress: bool
 ) -> LatencyModel:
     if settings.model == "blend":
-        return _with_ridge(LatencyModel(np.zeros(0)), training)
+        return fit_latency(training)
     mean, scale = float(training.latency_ms.mean()), float(training.latency_ms.std() or 1.0)
     one_hot, alone = training.space.one_hot(training.choices), dataclasses.replace(settings, members=1)
     targets = (training.latency_ms - mean) / scale
     network = ensemble.train(one_hot, targets, alone, seed + 1, progress, title="latency predictor")
     nothing = np.zeros(latency_inputs(training.space, training.choices[:1]).shape[1])
     return LatencyModel(np.concatenate([[mean], nothing]), network, scale)
-
-
-def _with_ridge(latency: LatencyModel, records: records_lib.Records) -> LatencyModel:
-    """The same model with its ridge regression fitted to what its network leaves of the records' latencies."""
-    left = records.latency_ms - latency.by_network(records.space.one_hot(records.choices)).numpy()
-    inputs = latency_inputs(records.space, records.choices)
-    return dataclasses.replace(latency, coefficients=regression.ridge(inputs, left))
 
 
 def _errors(top1: np.ndarray, latency_ms: np.ndarray, held_out: records_lib.Records) -> dict[str, float]:

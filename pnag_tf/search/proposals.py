@@ -16,7 +16,7 @@ from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import digits, scalars
 
-PARENTS, CHILDREN = 50, 100  # per budget, function of accuracy and generation
+PARENTS = 50  # per budget, function of accuracy and generation; each has two children
 MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
 
 
@@ -63,38 +63,43 @@ def near_frontier(
         mean, disagreement, _ = predictors.predict(choices)
         return (mean - pessimism * disagreement)[:, None]
 
-    generations = max(1, -(-count // (CHILDREN * len(budgets_ms))))
-    met, labels, latency_ms = climb(top1, predictors, start, budgets_ms, generations, rng, 0.1)
+    generations = max(1, -(-count // (2 * PARENTS * len(budgets_ms))))
+    space, latency = predictors.space, predictors.latency_ms
+    met, labels, latency_ms = climb(space, top1, latency, start, budgets_ms, generations, rng, 0.1)
     new = slice(len(start), len(start) + count)
     return records_lib.Records(predictors.space, met[new], labels[new, 0], latency_ms[new])
 
 
 def climb(
+    space: space_lib.SearchSpace,
     top1: Callable[[np.ndarray], np.ndarray],
-    predictors: predictor_lib.Predictors,
+    latency: Callable[[np.ndarray], np.ndarray],
     start: np.ndarray,
     budgets_ms: np.ndarray,
     generations: int,
     rng: np.random.Generator,
     mutation: float,
+    parents: int = PARENTS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Evolution up one or more functions of accuracy at once, each within every budget.
 
     Args:
       top1: choices ``[n, tokens]`` -> values of the functions, ``[n, functions]``.
+      latency: choices ``[n, tokens]`` -> ms, ``[n]``.
       start: choices to begin with.
       mutation: the probability of a token.
+      parents: the best by each function within each budget, that have twice as many children.
 
     Returns:
       (all architectures met, each once and those of `start` first; the functions' values; latency_ms).
     """
     known = {row.tobytes() for row in start}
-    met, values, latency_ms = start, top1(start), predictors.latency_ms(start)
+    met, values, latency_ms = start, top1(start), latency(start)
     for _ in range(generations):
         children = []
         for budget_ms in budgets_ms:
-            for best in best_within(values, latency_ms, budget_ms, PARENTS):
-                children += offspring(predictors.space, met[best], mutation, rng)
+            for best in best_within(values, latency_ms, budget_ms, parents):
+                children += offspring(space, met[best], mutation, rng, 2 * parents)
         new = np.unique(np.concatenate(children), axis=0)
         new = new[[row.tobytes() not in known for row in new]]
         if not len(new):  # in a space so small that all was met
@@ -102,15 +107,19 @@ def climb(
         known |= {row.tobytes() for row in new}
         met = np.concatenate([met, new])
         values = np.concatenate([values, top1(new)])
-        latency_ms = np.concatenate([latency_ms, predictors.latency_ms(new)])
+        latency_ms = np.concatenate([latency_ms, latency(new)])
     return met, values, latency_ms
 
 
 def offspring(
-    space: space_lib.SearchSpace, parents: np.ndarray, mutation: float, rng: np.random.Generator
+    space: space_lib.SearchSpace,
+    parents: np.ndarray,
+    mutation: float,
+    rng: np.random.Generator,
+    count: int = 2 * PARENTS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(mutants, crossings) of parents drawn at random, half of `CHILDREN` each: int32 ``[n, tokens]``."""
-    picks = rng.integers(0, len(parents), (3, CHILDREN // 2))
+    """(mutants, crossings) of parents drawn at random, half of `count` each: int32 ``[n, tokens]``."""
+    picks = rng.integers(0, len(parents), (3, count // 2))
     return space.mutate(rng, parents[picks[0]], mutation), space.crossover(rng, parents[picks[1]], parents[picks[2]])
 
 

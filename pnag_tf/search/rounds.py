@@ -1,4 +1,4 @@
-"""Active rounds: a search proposes architectures, a command or function measures them, the records grow."""
+"""Active rounds: a Gaussian process names what is worth measuring, a command or function measures it, records grow."""
 
 from __future__ import annotations
 
@@ -9,16 +9,20 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from pnag_tf.search import candidates
-from pnag_tf.search import generator as generator_lib
+from pnag_tf.search import candidates, process
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors
 
-# What a round's evolution starts from, a budget: architectures drawn (and as many random records), and best records.
-DRAWN, BEST, GENERATIONS = 500, 100, 60
+MOST = 30  # rounds
+FUNCTIONS = 4  # drawn from the process in each round
+FIRST_SPREAD, LAST_SPREAD = 1.0, 0.2  # of them around their mean
+# Their evolution: best records of a budget that it starts from, and as in `proposals.climb`.
+ELITE, PARENTS, GENERATIONS, MUTATION = 60, 30, 30, 0.05
+CLIMBERS = 10  # that go on to the next round, of each function and budget
+HELD = 3000  # records that the process is given, at most
 
 # choices int32 [n, tokens] -> their records
 Measure = Callable[[np.ndarray], records_lib.Records]
@@ -70,61 +74,97 @@ def _run(text: str, stdin: str, timeout_s: float) -> str:
     return answer
 
 
-def choose(
-    generator: generator_lib.Generator | None,
-    predictors: predictor_lib.Predictors,
-    records: records_lib.Records,
-    budgets_ms: np.ndarray,
-    count: int,
-    seed: int,
-    generations: int = GENERATIONS,
-    mutation: float = search.MUTATION,
-) -> np.ndarray:
-    """Architectures worth measuring: int32 ``[<= count, tokens]``, none of them in the records.
-
-    Every member of the ensemble takes part on its own: an evolution from the generator's samples, random records and
-    the best of the records finds what it holds to be the best within each budget. The members of `predictor.correct`
-    agree where much was measured, and differ where it pays to look.
+def sizes(count: int, budgets: int, rounds: int = 0) -> list[int]:
+    """How many networks each round measures, `count` in all.
 
     Args:
-      generator: None leaves its samples out.
-      predictors: corrected by what was measured before.
-      budgets_ms: each gets an equal share of `count`.
-      generations, mutation: of the evolution; see `search.climb`.
+      rounds: how many there are; 0 for as many as measure two networks a budget each, at most `MOST`. A process that is
+        fitted anew after every few measurements knows where to look next; it costs a second.
     """
-    rng = np.random.default_rng([seed, 4])
-    drawn = generator.sample(budgets_ms, DRAWN, seed)[0] if generator else []
-    start = [*drawn, records.choices[rng.permutation(len(records))[:DRAWN]]]
-    start += [best_measured(records, budget_ms, BEST).choices for budget_ms in budgets_ms]
-    start = np.unique(np.concatenate(start), axis=0)
+    rounds = min(rounds or max(1, min(MOST, count // (2 * budgets))), count)
+    return [len(part) for part in np.array_split(np.arange(count), rounds)] if count > 0 else []
+
+
+def choose(
+    records: records_lib.Records,
+    latency: Callable[[np.ndarray], np.ndarray],
+    budgets_ms: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    spread: float = 1.0,
+    climbers: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Architectures worth measuring, none of them in the records.
+
+    Thompson sampling: an evolution from the best records climbs several functions that a Gaussian process given the
+    records holds possible, each within every budget. They agree where much was measured, and differ where it pays to
+    look.
+
+    Args:
+      latency: choices ``[n, tokens]`` -> ms, ``[n]``.
+      budgets_ms: each gets an equal share of `count`.
+      spread: of the functions around their mean; see `Process.draw`.
+      climbers: of the round before: choices that the evolution goes on from.
+
+    Returns:
+      (chosen, int32 ``[<= count, tokens]``; climbers for the next round).
+    """
+    functions = process.fit(_near(records, budgets_ms, rng), rng).draw(FUNCTIONS, rng, spread)
+    start = [records.choices[best] for best in _best(records.top1[:, None], records.latency_ms, budgets_ms, ELITE)]
+    start = np.unique(np.concatenate([*start, *([] if climbers is None else [climbers])]), axis=0)
     met, values, latency_ms = search.climb(
-        predictors.members, predictors, start, budgets_ms, generations, rng, mutation
+        records.space, functions, latency, start, budgets_ms, GENERATIONS, rng, MUTATION, PARENTS
     )
-    share, left = -(-count // len(budgets_ms)), np.flatnonzero(records.lacks(met))
-    chosen = left[:0]
-    for budget_ms in budgets_ms:
-        if len(left):
-            best = left[_in_turn(search.best_within(values[left], latency_ms[left], budget_ms, share), share)]
-            chosen, left = np.concatenate([chosen, best]), np.setdiff1d(left, best)
-    return met[chosen[:count]]
+    new = np.flatnonzero(records.lacks(met))
+    orders = _best(values[new], latency_ms[new], budgets_ms, count)
+    chosen = _in_turn([orders[place] for place in rng.permutation(len(orders))], count)
+    climbers = np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))
+    return met[new[chosen]], met[new[climbers]]
 
 
 def grow(
-    generator: generator_lib.Generator | None,
-    predictors: predictor_lib.Predictors,
     records: records_lib.Records,
+    latency: Callable[[np.ndarray], np.ndarray],
     budgets_ms: np.ndarray,
     count: int,
-    seed: int,
+    rng: np.random.Generator,
     measure: Measure,
-) -> records_lib.Records:
-    """The records with up to `count` new ones that `choose` finds worth measuring; the same where it finds none."""
-    chosen = choose(generator, predictors, records, budgets_ms, count, seed)
-    return records.append(measure(chosen)) if len(chosen) else records
+    spread: float = 1.0,
+    climbers: np.ndarray | None = None,
+) -> tuple[records_lib.Records, np.ndarray]:
+    """(the records with up to `count` new ones that `choose` finds worth measuring, the climbers of `choose`)."""
+    chosen, climbers = choose(records, latency, budgets_ms, count, rng, spread, climbers)
+    return (records.append(measure(chosen)) if len(chosen) else records), climbers
+
+
+def spread(number: int, rounds: int) -> float:
+    """How far a round's functions lie from their mean: the first ones explore, the last ones take what is known."""
+    return FIRST_SPREAD + (LAST_SPREAD - FIRST_SPREAD) * number / max(1, rounds - 1)
+
+
+def latency_of(records: records_lib.Records) -> Callable[[np.ndarray], np.ndarray]:
+    """Latency in ms of any architecture by a regression on the records', where no table tells it."""
+    fitted = predictor_lib.fit_latency(records)
+    return lambda choices: fitted.by_ridge(records.space, choices)
+
+
+def _near(records: records_lib.Records, budgets_ms: np.ndarray, rng: np.random.Generator) -> records_lib.Records:
+    """Of very many records, whose covariances would take minutes: the best within each budget, and others by chance."""
+    if len(records) <= HELD:
+        return records
+    orders = _best(records.top1[:, None], records.latency_ms, budgets_ms, HELD // 2)
+    best = _in_turn(orders, HELD // 2)
+    others = rng.permutation(np.setdiff1d(np.arange(len(records)), best))[: HELD - len(best)]
+    return records[np.sort(np.concatenate([best, others]))]
+
+
+def _best(values: np.ndarray, latency_ms: np.ndarray, budgets_ms: np.ndarray, count: int) -> list[np.ndarray]:
+    """Places of the best `count` within each budget by each column of values ``[n, functions]``; see `best_within`."""
+    return [order for each in budgets_ms for order in search.best_within(values, latency_ms, each, count)]
 
 
 def _in_turn(orders: list[np.ndarray], count: int) -> np.ndarray:
-    """The first `count` different numbers of several orders, each in its turn."""
+    """The first `count` different numbers of several orders of one length, each in its turn."""
     mixed = np.stack(orders, 1).ravel()
     _, first = np.unique(mixed, return_index=True)
     return mixed[np.sort(first)][:count]

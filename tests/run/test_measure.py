@@ -1,6 +1,7 @@
 """Measuring the records, killed in between: every record knows its standard error, and none is measured twice."""
 
 import dataclasses
+import shutil
 import types
 
 import numpy as np
@@ -8,11 +9,11 @@ import pytest
 
 from pnag_tf import presets
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import hits, measure
+from pnag_tf.run import hits, layout, learn, measure
 from pnag_tf.search import noise, records
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import files
+from pnag_tf.util import errors, files
 
 # A space so large that no architecture is drawn twice.
 SPACE = space_lib.SearchSpace(units=2, depths=(2, 3), kernels=(3, 5, 7), ratios=(3, 4, 6))
@@ -103,6 +104,66 @@ def test_rounds_are_paired_with_the_records(run):
     mean = np.mean([_right(row) for row in known.choices], 0)
     expected = [np.sqrt((_right(row) - mean).var(ddof=1) / IMAGES) for row in found.choices]
     np.testing.assert_allclose(found.top1_se, expected)
+
+
+@pytest.fixture
+def rounds_run(run, monkeypatch):
+    """`run` with 60 records and 25 more measurements in rounds of 4 or 5."""
+    context, asked = run
+    monkeypatch.setattr(measure, "latencies_ms", lambda context, choices: 1.0 + choices.sum(1))
+    monkeypatch.setattr(measure, "latency_model", lambda context, table: lambda choices: 1.0 + choices.sum(1))
+    how = dataclasses.replace(CONFIG.eval, measurements=85, rounds=6, budgets=(12.0, 20.0))
+    return dataclasses.replace(context, config=dataclasses.replace(CONFIG, eval=how)), asked
+
+
+def test_rounds_grow_the_records_to_as_many_as_are_asked_for(rounds_run):
+    context, asked = rounds_run
+    assert learn.rounds_left(context) == [5, 4, 4, 4, 4, 4]
+    measure.records(context)
+    for stage in ("predictors", "evaluator", "generator"):  # of fewer records
+        (context.layout.root / stage).mkdir()
+    learn.rounds(context)
+    found = measure.read_records(context)
+    assert len(found) == 85 and len(np.unique(found.choices, axis=0)) == 85 == len(asked.rows)
+    assert np.isfinite(found.top1_se).all() and found.latency_ms[60:].max() <= 20
+    assert not any((context.layout.root / stage).exists() for stage in ("predictors", "evaluator", "generator"))
+    assert learn.rounds_left(context) == [] and len(learn.drawn(context, found)) == 60
+    assert found.top1[60:].mean() > found.top1[:60].mean() + found.top1[:60].std() / 2
+
+
+def test_more_measurements_go_on_where_the_rounds_ended(rounds_run):
+    context, _ = rounds_run
+    measure.records(context)
+    learn.rounds(context)
+    more = dataclasses.replace(context.config.eval, measurements=92, rounds=0)
+    context = dataclasses.replace(context, config=dataclasses.replace(context.config, eval=more))
+    assert learn.rounds_left(context) == [7]
+    learn.rounds(context)
+    found = measure.read_records(context)
+    assert len(found) == 92 and len(learn.drawn(context, found)) == 60 and learn.rounds_left(context) == []
+
+
+def test_killed_rounds_go_on_as_if_nothing_had_happened(rounds_run, tmp_path):
+    context, asked = rounds_run
+    measure.records(context)
+    shutil.copytree(context.layout.root, tmp_path / "other")
+    learn.rounds(context)
+    whole = measure.read_records(context)
+    context = dataclasses.replace(context, layout=layout.Layout(tmp_path / "other"))
+    asked.until = len(asked.rows) + 15  # within the fourth round
+    with pytest.raises(Killed):
+        learn.rounds(context)
+    assert learn.rounds_left(context) == [4, 4, 4] and len(measure.read_records(context)) == 73
+    asked.until = None
+    learn.rounds(context)
+    np.testing.assert_array_equal(measure.read_records(context).choices, whole.choices)
+
+
+def test_rounds_of_an_earlier_version_are_an_error(rounds_run):
+    context, _ = rounds_run
+    files.write_json(context.layout.rounds, {"done": 2})
+    with pytest.raises(errors.UserError, match="expected rounds of this version"):
+        learn.rounds_left(context)
 
 
 def test_what_an_earlier_version_left_unfinished_is_kept_without_standard_errors(run):

@@ -40,25 +40,6 @@ def test_pairs_recover_a_product():
     np.testing.assert_allclose(weights, expected, atol=1e-2)
 
 
-def test_gaussian_process_goes_through_what_it_saw_and_back_to_the_mean():
-    rng = np.random.default_rng(0)
-    inputs = rng.uniform(-1, 1, (80, 2)).astype(np.float32)
-    truth = np.stack([np.sin(2 * inputs[:, 0]), 3 + inputs[:, 1] * np.sin(2 * inputs[:, 0])], 1)
-    process = regression.gaussian_process(inputs, truth).graph
-    np.testing.assert_allclose(process(inputs), truth, atol=0.05)
-    between = rng.uniform(-0.8, 0.8, (50, 2)).astype(np.float32)
-    wave = np.sin(2 * between[:, 0])
-    np.testing.assert_allclose(process(between), np.stack([wave, 3 + between[:, 1] * wave], 1), atol=0.1)
-    np.testing.assert_allclose(process(np.full((1, 2), 100.0, np.float32))[0], truth.mean(0), rtol=1e-6)
-
-
-def test_gaussian_process_averages_noise_away():
-    rng = np.random.default_rng(0)
-    inputs = rng.uniform(-1, 1, (200, 3))
-    process = regression.gaussian_process(inputs, rng.normal(size=(200, 1)))
-    assert process.graph(inputs.astype(np.float32)).numpy().std() < 0.4
-
-
 def test_members_average_to_the_prediction(table, predictors):
     members = predictors.members(table.choices)
     assert members.shape == (len(table), predictors.settings.members)
@@ -109,36 +90,18 @@ def test_a_network_each_as_in_the_paper(space, table, truth, tmp_path):
     assert np.corrcoef(found.top1(unseen), top1)[0, 1] > 0.9
     assert 0.95 < np.corrcoef(found.latency_ms(unseen), latency_ms)[0, 1] < 0.99999  # a ridge regression is exact
     assert found.report["latency_rmse_ms"] > 10 * predictor.train(table, SETTINGS, 0).report["latency_rmse_ms"]
-    more = records.Records(space, unseen, *truth(unseen))
-    corrected = predictor.correct(found, table.append(more))
-    before, after = (np.abs(each.latency_ms(unseen) - latency_ms).mean() for each in (found, corrected))
-    assert after < 0.9 * before
-    for model in (found, corrected):
-        model.save(tmp_path)
-        again = predictor.load(tmp_path, space)
-        for first, second in zip(model.predict(unseen), again.predict(unseen), strict=True):
-            np.testing.assert_array_equal(first, second)
+    found.save(tmp_path)
+    again = predictor.load(tmp_path, space)
+    for first, second in zip(found.predict(unseen), again.predict(unseen), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
-def test_a_process_that_knows_the_noise_errs_less():
-    """Half of the values are ten times noisier than the others."""
-    rng = np.random.default_rng(0)
-    inputs = rng.uniform(-1, 1, (200, 2))
-    truth = np.sin(2 * inputs.sum(1, keepdims=True))
-    se = np.where(np.arange(200) % 2, 0.05, 0.5)
-    noisy = truth + se[:, None] * rng.normal(size=(200, 1))
-    errors = []
-    for known in (None, se):
-        process = regression.gaussian_process(inputs, noisy, known).graph
-        errors.append(np.sqrt(np.mean((np.array(process(inputs.astype(np.float32))) - truth) ** 2)))
-    assert errors[1] < 0.7 * errors[0]
-
-
-def test_a_process_takes_no_less_noise_than_is_known():
-    rng = np.random.default_rng(0)
-    inputs, noise = rng.uniform(-1, 1, (40, 2)), rng.normal(size=(40, 1))
-    process = regression.gaussian_process(inputs, noise, np.full(40, 1.0)).graph
-    assert np.std(process(inputs.astype(np.float32))) < 0.5
+def test_predictors_that_an_earlier_version_corrected_are_an_error(predictors, space, tmp_path):
+    predictors.save(tmp_path)
+    arrays = dict(np.load(tmp_path / predictor.FILE))
+    np.savez(tmp_path / predictor.FILE, **arrays, errors_mean=np.zeros(2))
+    with pytest.raises(errors.UserError, match="rounds of an earlier version corrected"):
+        predictor.load(tmp_path, space)
 
 
 def test_a_ridge_regression_weighs_its_records():
@@ -184,32 +147,3 @@ def test_noise_alone_adds_no_correction(space):
 def test_too_few_records_are_a_clear_error(table):
     with pytest.raises(errors.UserError, match="expected 20 records or more, found 5"):
         predictor.train(table[:5], SETTINGS)
-
-
-def test_measuring_corrects_every_member(predictors, table, space, tmp_path):
-    """The measured truth rewards options of which the predictors know nothing, and takes a twentieth more time."""
-    rng = np.random.default_rng(0)
-    bonus = rng.uniform(0, 0.02, space.one_hot(table.choices).shape[1])
-
-    def measured(choices):
-        top1 = predictors.top1(choices) + space.one_hot(choices) @ bonus
-        return records.Records(space, choices, top1, 1.05 * predictors.latency_ms(choices))
-
-    known = {row.tobytes() for row in table.choices}
-    choices = np.unique(space.sample(rng, 300), axis=0)
-    choices = rng.permutation(choices[[row.tobytes() not in known for row in choices]])
-    seen, unseen = measured(choices[::2]), measured(choices[1::2])
-    corrected = predictor.correct(predictors, table.append(seen))
-    members = corrected.members(seen.choices)
-    assert members.shape == (len(seen), predictors.settings.members)
-    assert np.abs(members - seen.top1[:, None]).max() < 2e-3
-    before, after = (np.abs(p.top1(unseen.choices) - unseen.top1).mean() for p in (predictors, corrected))
-    assert after < 0.3 * before
-    before, after = (np.abs(p.latency_ms(unseen.choices) - unseen.latency_ms).mean() for p in (predictors, corrected))
-    assert after < before
-    corrected.save(tmp_path)
-    again = predictor.load(tmp_path, space)
-    np.testing.assert_array_equal(again.members(choices), corrected.members(choices))
-    more = predictor.correct(again, table.append(seen).append(unseen))  # on the networks' errors, not on its own
-    assert np.abs(more.members(choices) - measured(choices).top1[:, None]).max() < 2e-3
-    assert predictor.correct(predictors, table) is predictors

@@ -1,0 +1,186 @@
+"""A Gaussian process on architectures: what a few measured ones say of all the others, and how sure that is.
+
+Accuracy is a sum of contributions on the `levels` of an architecture, which records share: a few dozen tell what depth
+is worth, and later ones what this kernel is worth in that layer. On top of it a squared exponential of the number of
+options in which two architectures differ carries what is no sum. What each part contributes is the data's business:
+the variances maximise the likelihood.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+from scipy import linalg, optimize
+
+from pnag_tf.search import records as records_lib
+from pnag_tf.space import levels
+from pnag_tf.space import space as space_lib
+
+# Logarithms of the kernel's variances, in those of the records' top-1: one for each level, the finest first; of what is
+# no sum; its decay; of the noise. A broad prior (a factor of e³) around these keeps few records from extremes.
+USUAL, BROAD = np.array([-1.0, -1.0, 0.0, 1.0, 0.0, 0.0, -5.0]), 3.0
+LEVELS, LOCAL, DECAY, NOISE = slice(0, 4), 4, 5, 6
+BOUNDS = [(-9.0, 9.0)] * 6 + [(-12.0, 2.0)]
+JITTER = 1e-6
+FITTED = 300  # records that variances are fitted to, at most; half of them the last ones
+WAVES = 512  # of a random function that the squared exponential is drawn as
+
+# choices int32 [n, tokens] -> values of functions, float64 [n, functions]
+Functions = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """Posterior over the top-1 of all architectures of a space; made by `fit`.
+
+    Attributes:
+      space: the search space.
+      logs: logarithms of the variances, ``[7]``, as in `USUAL`.
+      mean, unit: top-1 is mean + unit × the process.
+      center: of the features of all levels, ``[f]``.
+      linear: scaled features of the records, ``[n, f]``.
+      one_hot: of the records, ``[n, h]``.
+      noise: variance of each record's noise, ``[n]``.
+      factor: Cholesky factor of the records' covariance, lower, ``[n, n]``.
+      weights: covariance⁻¹ × records, ``[n]``.
+    """
+
+    space: space_lib.SearchSpace
+    logs: np.ndarray
+    mean: float
+    unit: float
+    center: np.ndarray
+    linear: np.ndarray
+    one_hot: np.ndarray
+    noise: np.ndarray
+    factor: np.ndarray
+    weights: np.ndarray
+
+    def top1(self, choices: np.ndarray) -> np.ndarray:
+        """Mean of the posterior, ``[n]``, of choices ``[n, tokens]``."""
+        linear, one_hot = self._features(choices)
+        return self.mean + self.unit * self._covariance(linear, one_hot) @ self.weights
+
+    def draw(self, count: int, rng: np.random.Generator, spread: float = 1.0) -> Functions:
+        """Functions drawn from the posterior, by conditioning functions of the prior on the records.
+
+        That is Wilson et al. 2020 (arXiv:2002.09309), with random Fourier features for the prior.
+
+        Args:
+          spread: their distance from the mean is multiplied by it: 0 gives the mean `count` times.
+        """
+        variances = np.exp(self.logs)
+        decay = _decay(self.space, variances)
+        waves = rng.normal(0, np.sqrt(2 * decay), (self.one_hot.shape[1], WAVES)).astype(np.float32)
+        phases = rng.uniform(0, 2 * np.pi, WAVES).astype(np.float32)
+        heights = np.sqrt(2 * variances[LOCAL] / WAVES) * rng.normal(size=(WAVES, count)).astype(np.float32)
+        slopes = rng.normal(size=(self.linear.shape[1], count)).astype(np.float32)
+
+        def prior(linear, one_hot):
+            return np.cos(one_hot @ waves + phases) @ heights + linear @ slopes
+
+        seen = prior(self.linear, self.one_hot) + np.sqrt(self.noise)[:, None] * rng.normal(
+            size=(len(self.noise), count)
+        )
+        updates = linalg.cho_solve((self.factor, True), -seen)
+        both = np.column_stack([self.weights, updates]).astype(np.float32)
+
+        def functions(choices):
+            linear, one_hot = self._features(choices)
+            updated = self._covariance(linear, one_hot) @ both
+            values = updated[:, :1] + spread * (prior(linear, one_hot) + updated[:, 1:])
+            return self.mean + self.unit * values.astype(np.float64)
+
+        return functions
+
+    def _features(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(scaled features of all levels, one-hot), float32."""
+        each = levels.levels(self.space, choices)
+        scales = _scales(self.space, each, np.exp(self.logs))
+        return ((np.concatenate(each, 1) - self.center) * scales).astype(np.float32), each[0]
+
+    def _covariance(self, linear: np.ndarray, one_hot: np.ndarray) -> np.ndarray:
+        """Of architectures with the records, float32 ``[m, n]``."""
+        variances = np.exp(self.logs)
+        local = np.exp(-np.float32(_decay(self.space, variances)) * _squares(one_hot, self.one_hot))
+        return linear @ self.linear.T + np.float32(variances[LOCAL]) * local
+
+
+def fit(records: records_lib.Records, rng: np.random.Generator) -> Process:
+    """The process given records, with the variances that make them most likely.
+
+    Args:
+      records: those that know their standard error have at least its square as noise.
+      rng: chooses what variances are fitted to where records are many.
+    """
+    mean, unit = float(records.top1.mean()), float(records.top1.std() or 1.0)
+    targets, known = (records.top1 - mean) / unit, np.nan_to_num(records.top1_se / unit) ** 2
+    each = levels.levels(records.space, records.choices)
+    center = np.concatenate(each, 1).astype(np.float64).mean(0)
+    logs = _most_likely(records.space, each, targets, known, _some(len(records), rng))
+    variances = np.exp(logs)
+    linear = ((np.concatenate(each, 1) - center) * _scales(records.space, each, variances)).astype(np.float32)
+    noise = known + variances[NOISE] + JITTER
+    local = np.exp(-_decay(records.space, variances) * _squares(each[0], each[0]).astype(np.float64))
+    covariance = linear.astype(np.float64) @ linear.T + variances[LOCAL] * local + np.diag(noise)
+    factor = linalg.cholesky(covariance, lower=True)
+    weights = linalg.cho_solve((factor, True), targets)
+    return Process(records.space, logs, mean, unit, center, linear, each[0], noise, factor, weights)
+
+
+def _some(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Places of the records that variances are fitted to: the last ones, and as many of the others by chance."""
+    if count <= FITTED:
+        return np.arange(count)
+    last = count - FITTED // 2
+    return np.sort(np.concatenate([rng.permutation(last)[: FITTED // 2], np.arange(last, count)]))
+
+
+def _most_likely(
+    space: space_lib.SearchSpace, each: list[np.ndarray], targets: np.ndarray, known: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Logarithms of the variances at the maximum of the posterior, by L-BFGS with its gradient."""
+    centered = [level[rows].astype(np.float64) - level[rows].mean(0) for level in each]
+    grams = [level @ level.T / space.layers for level in centered]
+    squares = _squares(each[0][rows], each[0][rows]).astype(np.float64) / (2 * space.layers)
+    targets, identity = targets[rows] - targets[rows].mean(), np.eye(len(rows))
+    given = np.diag(known[rows] + JITTER)
+
+    def negative(logs):
+        variances = np.exp(logs)
+        local = variances[LOCAL] * np.exp(-variances[DECAY] * squares)
+        parts = [variance * gram for variance, gram in zip(variances[LEVELS], grams, strict=True)]
+        try:
+            factor = linalg.cho_factor(sum(parts) + local + variances[NOISE] * identity + given, lower=True)
+        except linalg.LinAlgError:
+            return np.inf, np.zeros(len(logs))
+        inverse = linalg.cho_solve(factor, identity)
+        weights = inverse @ targets
+        value = 0.5 * targets @ weights + np.log(np.diag(factor[0])).sum()
+        # d value / d covariance; each variance's derivative is its sum over what the variance adds.
+        slope = 0.5 * (inverse - np.outer(weights, weights))
+        decayed = -variances[DECAY] * np.sum(slope * local * squares)
+        gradient = [*(np.sum(slope * part) for part in parts), np.sum(slope * local), decayed]
+        gradient.append(variances[NOISE] * np.trace(slope))
+        off = (logs - USUAL) / BROAD
+        return value + 0.5 * off @ off, np.array(gradient) + off / BROAD
+
+    found = optimize.minimize(negative, USUAL, jac=True, method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40})
+    return found.x
+
+
+def _scales(space: space_lib.SearchSpace, each: list[np.ndarray], variances: np.ndarray) -> np.ndarray:
+    """What each feature is multiplied by, so that products of features are covariances."""
+    return np.sqrt(np.repeat(variances[LEVELS] / space.layers, [level.shape[1] for level in each]))
+
+
+def _decay(space: space_lib.SearchSpace, variances: np.ndarray) -> float:
+    """Of the squared exponential, by a squared distance of one-hot features."""
+    return float(variances[DECAY] / (2 * space.layers))
+
+
+def _squares(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Squared distances ``[m, n]``; whole numbers, of one-hot features exact."""
+    return (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
