@@ -1,15 +1,11 @@
 """Compares the searches on a table of records: method × budget, predicted and true, regret and seconds.
 
-    python benchmarks/search.py --records FILE [--judge "CMD"] [--seeds 3] [--rounds R] [--methods pnag,evo]
-        [--noise_images 2000]
+    python benchmarks/search.py --records FILE [--judge "CMD"] [--seeds 3] [--methods pnag,evo] [--noise_images 2000]
 
 CMD scores a CSV with columns budget_ms and arch, named as its last argument, and prints one line a budget with
 `true top-1 A%`, `true latency L ms` and `regret R points`, and a last one with the mean regret.
-`--measure_command` (for `--rounds`) reads architectures on stdin and writes CSV `arch,top1,latency_ms`.
 
-PNAG has a row without the refinement of its samples. With rounds every way to choose gets as many measurements: PNAG's;
-PNAG's without the generator's samples, which needs no generator at all; and EVO's, evolution on predictors that are
-corrected as PNAG's are. All three may answer with the best that they measured.
+PNAG has a row without the refinement of its samples. What measurements beyond the table are worth, `few.py` says.
 """
 
 import argparse
@@ -24,14 +20,14 @@ import time
 import numpy as np
 
 from pnag_tf import presets
-from pnag_tf.search import baselines, candidates, predictor, records, reinforce, rounds
+from pnag_tf.search import baselines, predictor, records, reinforce
 from pnag_tf.search import proposals as search
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import digits, files
 
 
 def pnag(table, predictors, settings, budgets_ms, seed):
-    """(candidates per budget without and with refinement, generator)."""
+    """Candidates per budget without and with refinement."""
     _, evaluating, generating, how = settings
     trained_ms = search.training_budgets(table, generating)
     times = [time.perf_counter()]
@@ -47,7 +43,7 @@ def pnag(table, predictors, settings, budgets_ms, seed):
     kept = search.satisfaction(generator, predictors, budgets_ms, 1000, seed + 1)
     seconds = np.diff(times).round(1)
     print(f"  tau {ranking[-1]['tau']:.3f}; raw samples within budget {kept.round(3)}; seconds {seconds}", flush=True)
-    return plain, refined, generator
+    return plain, refined
 
 
 def judge(command, space, found):
@@ -67,42 +63,6 @@ def noisy(table, images, rng):
     return dataclasses.replace(table, top1=rng.binomial(images, table.top1) / images) if images else table
 
 
-def active(table, predictors, choose, budgets_ms, arguments, measure):
-    """The rounds: choose, measure, correct; (records, predictors) after the last."""
-    share = arguments.measurements // arguments.rounds
-    for number in range(arguments.rounds):
-        chosen = choose(predictors, table, share, number)
-        table = table.append(measure(chosen))
-        predictors = predictor.correct(predictors, table)
-        best = [100 * rounds.best_measured(table, budget_ms, 1).top1[0] for budget_ms in budgets_ms]
-        print(f"  round {number + 1}: {len(table)} records, best top-1 {np.round(best, 2)}", flush=True)
-    return table, predictors
-
-
-def evolve(predictors, table, budgets_ms, count, rng):
-    """What EVO would measure: int32 ``[<= count, tokens]``, the best of its last population that are not known.
-
-    That has converged: mutants of it make up the number.
-    """
-    space, share, chosen = table.space, count // len(budgets_ms), []
-    for budget_ms in budgets_ms:
-        limit_ms = candidates.limit_ms(predictors, budget_ms)
-        last, _, _ = baselines.evolve(space, predictors, limit_ms, rng, lambda top1, *_: top1, hard=True)
-        mutants = space.mutate(rng, np.repeat(last, 10, axis=0), baselines.MUTATION_PROBABILITY)
-        (ranked,) = candidates.within(predictors, [budget_ms], np.concatenate([last, mutants]))
-        taken = {row.tobytes() for row in chosen}
-        new = ranked.choices[table.lacks(ranked.choices)]
-        chosen += [row for row in new if row.tobytes() not in taken][:share]
-    return np.stack(chosen)
-
-
-def climb(predictors, table, budgets_ms, settings, seed):
-    """Candidates that no generator had a part in: the best records, and refinement from there."""
-    best = np.concatenate([rounds.best_measured(table, b, rounds.BEST).choices for b in budgets_ms])
-    found = candidates.within(predictors, budgets_ms, best)
-    return search.refine(found, predictors, settings[3].refinement, np.random.default_rng([seed, 5]))
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--records", required=True)
@@ -111,9 +71,6 @@ def main():
     parser.add_argument("--preset", default="search")
     parser.add_argument("--methods", default="pnag,evo")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=0)
-    parser.add_argument("--measurements", type=int, default=2000)
-    parser.add_argument("--measure_command", default="")
     parser.add_argument("--limit", type=int, default=0, help="use only the first so many records")
     parser.add_argument("--noise_images", type=int, default=0, help="every top-1 is that of so many images; 0: exact")
     arguments = parser.parse_args()
@@ -133,23 +90,12 @@ def main():
         for method in arguments.methods.split(","):
             start = time.perf_counter()
             if method == "pnag":
-                plain, found, generator = pnag(table, predictors, settings, budgets_ms, seed)
+                plain, found = pnag(table, predictors, settings, budgets_ms, seed)
                 show(results, "pnag, unrefined", plain, space, arguments, table, time.perf_counter() - start)
             else:
                 search_one = getattr(baselines, method)
                 found = search_one(space, predictors, budgets_ms, np.random.default_rng(seed), whole)
             show(results, method, found, space, arguments, table, time.perf_counter() - start)
-            if not arguments.rounds:
-                continue
-            ways = {}
-            if method == "pnag":
-                ways = {"pnag+rounds": generator, "rounds, no generator": None}
-            elif method == "evo":
-                ways = {"evo+rounds": None}
-            for name, made in ways.items():
-                start = time.perf_counter()
-                found = after_rounds(name, table, predictors, made, settings, budgets_ms, arguments, whole, seed)
-                show(results, name, found, space, arguments, table, time.perf_counter() - start)
     for method, rows in results.items():
         regrets = np.array([row[0] for row in rows])
         means, volumes, seconds = regrets.mean(1), [row[1] for row in rows], [row[2] for row in rows]
@@ -159,29 +105,6 @@ def main():
             f"seconds {np.mean(seconds):.1f}"
         )
     return 0
-
-
-def after_rounds(name, table, predictors, generator, settings, budgets_ms, arguments, whole, seed):
-    """Candidates of one way to choose after all rounds, the best that it measured among them."""
-    command = rounds.command(arguments.measure_command, table.space, settings[3].measure_timeout_s)
-    rng = np.random.default_rng([seed, 7])
-
-    def measure(chosen):
-        return noisy(command(chosen), arguments.noise_images, rng)
-
-    def choose(predictors, table, share, number):
-        if name == "evo+rounds":
-            return evolve(predictors, table, budgets_ms, share, rng)
-        return rounds.choose(generator, predictors, table, budgets_ms, share, seed + number)
-
-    table, predictors = active(table, predictors, choose, budgets_ms, arguments, measure)
-    if name == "evo+rounds":
-        found = baselines.evo(table.space, predictors, budgets_ms, rng, whole)
-    elif generator is None:
-        found = climb(predictors, table, budgets_ms, settings, seed)
-    else:
-        found = pnag(table, predictors, settings, budgets_ms, seed)[1]
-    return rounds.confirm(found, table)
 
 
 def show(results, method, found, space, arguments, table, seconds):
