@@ -23,7 +23,7 @@ BUDGETS = 5
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--classes", type=int, default=100)
-    for name in ("architectures", "validation_images", "rounds"):
+    for name in ("architectures", "validation_images", "measurements"):
         parser.add_argument(f"--{name}", type=int, default=None, help="instead of the preset's")
     args = parser.parse_args()
     config = presets.preset("paper")
@@ -31,7 +31,7 @@ def main():
         config,
         backbone=dataclasses.replace(config.backbone, classes=args.classes),
         measure=_changed(config.measure, args, "architectures", "validation_images"),
-        eval=_changed(config.eval, args, "rounds"),
+        eval=_changed(config.eval, args, "measurements"),
     )
     print(f"{'stage':<24}{'images':>10}{'multiply-adds':>16}")
     for stage, images, madds in stages(config, args.classes):
@@ -52,7 +52,7 @@ def stages(config, classes):
     full = cost.madds(config.backbone, config.space.decode(config.space.largest())[0])
     rows = [_supernet(config, training, full)]
     rows.append(("records", config.measure.architectures * judged, None))
-    rows.append(("rounds", (config.eval.measurements if config.eval.rounds else 0) * judged, None))
+    rows.append(("rounds", (config.measured - config.measure.architectures) * judged, None))
     each = (config.measure.finalist_images or validation) + config.measure.calibration_images
     rows.append(("finalists", BUDGETS * finalists.FINALISTS * each, None))
     rows = [(stage, images, images * mean if madds is None else madds) for stage, images, madds in rows]

@@ -4,11 +4,11 @@
         [--totals 100,340,1000,2000,4000] [--methods pnag,evo] [--seeds 3] [--start 40] [--noise_images 2000]
         [--out FILE.csv] [--madds]
 
-FILE names the latencies: a regression on them is what every method knows without measuring. CMD of `--judge` scores a
-CSV as in `search.py`; `--measure_command` reads architectures on stdin and writes CSV `arch,top1,latency_ms`. Every
-method starts with the same random networks, a seed, measures as many more, and answers each budget with the best that
-it measured. With `--noise_images` each top-1 is that of so many images, and the answer is the best by the posterior
-mean of a Gaussian process, for all methods.
+FILE holds what every method starts with, the same random networks for a seed; a regression on its latencies is what
+they know without measuring. CMD of `--judge` scores a CSV as in `search.py`; `--measure_command` reads architectures on
+stdin and writes CSV `arch,top1,latency_ms`. Every method measures as many more as make up the total, and answers each
+budget with the best that it measured. With `--noise_images` each top-1 is that of so many images, and the answer is the
+best by the posterior mean of a Gaussian process, for all methods. `--madds` puts multiply-adds in the place of latency.
 
 Printed are regret (mean of the budgets) and hypervolume, mean and spread of the seeds, and seconds of the search beside
 its measurements. Rows are kept in `--out` as they are finished: called again, it goes on.
@@ -66,23 +66,23 @@ def answers(table, budgets_ms, images, rng):
     return [int(np.argmax(np.where(table.latency_ms <= each, values, -table.latency_ms))) for each in budgets_ms]
 
 
-def run(method, total, seed, exact, latency, budgets_ms, arguments):
+def run(method, total, seed, start, exact, latency, budgets_ms, arguments):
     """A row of the table."""
     seconds = 0.0
 
     def timed(choices):
         nonlocal seconds
-        start = time.perf_counter()
+        begun = time.perf_counter()
         found = exact(choices)
-        seconds += time.perf_counter() - start
+        seconds += time.perf_counter() - begun
         return found
 
     rng = np.random.default_rng([seed, 8])
     measure = noisy(timed, arguments.noise_images, np.random.default_rng([seed, 9]))
-    space = space_lib.SearchSpace()
-    nothing = np.zeros((0, space.tokens), np.int32)
-    start = space.sample_distinct(np.random.default_rng([seed, 10]), min(arguments.start, total), beside=nothing)
-    first = measure(start)
+    space = start.space
+    first = start[np.random.default_rng([seed, 10]).permutation(len(start))[: min(arguments.start, total)]]
+    if arguments.noise_images:
+        first = noisy(lambda _: first, arguments.noise_images, np.random.default_rng([seed, 11]))(None)
     begun, before = time.perf_counter(), seconds
     table = peers.METHODS[method](first, measure, latency, budgets_ms, total - len(first), rng)
     took = time.perf_counter() - begun - (seconds - before)
@@ -103,7 +103,7 @@ def main():
     parser.add_argument("--methods", default=",".join(peers.METHODS))
     parser.add_argument("--budgets", default="21,25,29,33,37")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--start", type=int, default=40, help="random networks that every method starts with")
+    parser.add_argument("--start", type=int, default=40, help="records that every method starts with")
     parser.add_argument("--noise_images", type=int, default=0)
     parser.add_argument("--worst_top1", type=float, default=0.7, help="of the hypervolume's corner")
     parser.add_argument(
@@ -119,6 +119,7 @@ def main():
     if arguments.madds:
         backbone = backbone_lib.Backbone(width_multiplier=1.2, resolution=192)
         exact, latency = counted(exact, backbone), lambda choices: madds_of(space, choices, backbone)
+        table = dataclasses.replace(table, latency_ms=latency(table.choices))
     out = arguments.out or pathlib.Path(os.devnull)
     rows = files.rows_left(out, COLUMNS) if arguments.out else []
     done = {(row["method"], int(row["total"]), int(row["seed"])) for row in rows}
@@ -127,7 +128,7 @@ def main():
             for seed in range(arguments.seeds):
                 if (method, total, seed) in done:
                     continue
-                rows.append(run(method, total, seed, exact, latency, budgets_ms, arguments))
+                rows.append(run(method, total, seed, table, exact, latency, budgets_ms, arguments))
                 print(rows[-1], flush=True)
                 if arguments.out:
                     files.write_csv(out, rows, COLUMNS)

@@ -157,7 +157,7 @@ def settings(stage, folder, training_batch, images):
         predictors=dataclasses.replace(config.predictors, epochs=3),
         evaluator=dataclasses.replace(config.evaluator, epochs=3),
         generator=dataclasses.replace(config.generator, iterations=200),
-        eval=dataclasses.replace(config.eval, rounds=1, measurements=2),
+        eval=dataclasses.replace(config.eval, measurements=measured.architectures + 2),
         finetune=dataclasses.replace(config.finetune, epochs=int(stage == "finetune")),
     )
 

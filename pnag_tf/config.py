@@ -284,3 +284,8 @@ class Config:
     method: str = "pnag"  # or one that it is compared with
     mixed_precision: bool = False  # supernet and fine-tuning train with bfloat16 activations; all else is float32
     seed: int = 0  # of everything random
+
+    @property
+    def measured(self) -> int:
+        """How many networks the run measures on its supernet, before and in rounds."""
+        return max(self.measure.architectures, self.eval.measurements)

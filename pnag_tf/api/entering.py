@@ -94,8 +94,12 @@ def within(config: config_lib.Config, workdir: pathlib.Path, hours: float | None
     return _with_records(config, estimate.architectures(path))
 
 
-def _with_records(config: config_lib.Config, architectures: int) -> config_lib.Config:
-    return dataclasses.replace(config, measure=dataclasses.replace(config.measure, architectures=architectures))
+def _with_records(config: config_lib.Config, count: int) -> config_lib.Config:
+    """The settings with so many measured networks, in rounds where the run makes some."""
+    if config.eval.measurements:
+        config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, measurements=count))
+        count = min(count, config.measure.architectures)
+    return dataclasses.replace(config, measure=dataclasses.replace(config.measure, architectures=count))
 
 
 def estimated(run: context.Context, hours: float | None = None) -> context.Context:
@@ -112,11 +116,11 @@ def estimated(run: context.Context, hours: float | None = None) -> context.Conte
         return run
     found = estimate.parts(run)
     if hours is not None:
-        count = estimate.fitting_records(found, run.config.measure.architectures, hours)
-        found = estimate.with_records(found, run.config.measure.architectures, count)
+        count = estimate.fitting_records(found, run.config.measured, hours)
+        found = estimate.with_records(found, run.config.measured, count)
         run = dataclasses.replace(run, config=_with_records(run.config, count))
         stages.enter(run)
-    estimate.write(path, found, run.config.measure.architectures, hours)
+    estimate.write(path, found, run.config.measured, hours)
     return run
 
 

@@ -64,9 +64,9 @@ def parts(context: context_lib.Context) -> list[Part]:
         found.append(Part("supernet", seconds, _peak_gib(), weights_mb))
     timing = probes.Timing(config)
     found.append(Part("latency_table", timing.table_s(), _peak_gib(), 0.1))
-    records_s = config.measure.architectures * judging.record_s(config.measure.validation_images)
+    records_s = config.measured * judging.record_s(config.measure.validation_images)
     found.append(Part("records", records_s, _peak_gib(), 0.1))
-    found.append(Part("search", SEARCH_S + SEARCH_PER_RECORD_S * config.measure.architectures, 1.0, 2.0))
+    found.append(Part("search", SEARCH_S + SEARCH_PER_RECORD_S * config.measured, 1.0, 2.0))
     eval_s = _eval_s(context, training, judging, timing)
     found.append(Part("eval", eval_s, _peak_gib(), probes.BUDGETS * 3 * training.weights_mb()))
     return found
