@@ -25,7 +25,7 @@ import numpy as np
 import peers
 import search as search_benchmark
 
-from pnag_tf.search import pareto, process, records, rounds
+from pnag_tf.search import measuring, pareto, process, records, rounds
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
@@ -114,7 +114,7 @@ def main():
     space = space_lib.SearchSpace()
     table = records.read(arguments.records, space)
     budgets_ms = np.array([float(each) for each in arguments.budgets.split(",")])
-    exact = rounds.command(arguments.measure_command, space, 3600)
+    exact = measuring.by_command(arguments.measure_command, space, 3600)
     latency = rounds.latency_of(table[:4000])
     if arguments.madds:
         backbone = backbone_lib.Backbone(width_multiplier=1.2, resolution=192)

@@ -16,7 +16,7 @@ from pnag_tf.run import context as context_lib
 from pnag_tf.run import hits as hits_lib
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.run import signal
-from pnag_tf.search import noise, rounds
+from pnag_tf.search import measuring, noise, rounds
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import cost
 from pnag_tf.supernet import fanout
@@ -204,8 +204,8 @@ def measure(context: context_lib.Context, choices: np.ndarray) -> records_lib.Re
     """Records of chosen architectures, by the user's command or by the supernet and this machine."""
     config = context.config
     if config.eval.measure_command:
-        command = rounds.command(config.eval.measure_command, config.space, config.eval.measure_timeout_s)
-        return command(choices)
+        timeout_s = config.eval.measure_timeout_s
+        return measuring.by_command(config.eval.measure_command, config.space, timeout_s)(choices)
     if not context.has_supernet:
         raise errors.UserError(
             "records without a supernet: expected `eval.measure_command` to measure with, found none"

@@ -1,20 +1,15 @@
-"""Active rounds: a Gaussian process names what is worth measuring, a command or function measures it, records grow."""
+"""Active rounds: a Gaussian process names what is worth measuring, and the records grow by it."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from pnag_tf.search import candidates, process
+from pnag_tf.search import candidates, measuring, process
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
-from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors
 
 MOST = 30  # rounds
 FUNCTIONS = 4  # drawn from the process in each round
@@ -23,55 +18,6 @@ FIRST_SPREAD, LAST_SPREAD = 1.0, 0.2  # of them around their mean
 ELITE, PARENTS, GENERATIONS, MUTATION = 60, 30, 30, 0.05
 CLIMBERS = 10  # that go on to the next round, of each function and budget
 HELD = 3000  # records that the process is given, at most
-
-# choices int32 [n, tokens] -> their records
-Measure = Callable[[np.ndarray], records_lib.Records]
-
-
-def command(text: str, space: space_lib.SearchSpace, timeout_s: float) -> Measure:
-    """A measuring function out of a shell command: architectures on its stdin, one a line; CSV on its stdout.
-
-    The CSV has columns ``arch,top1,latency_ms`` and a row for each architecture asked for, in any order.
-
-    The function raises UserError when the command fails, takes longer than `timeout_s`, or answers anything else.
-    """
-
-    def measure(choices: np.ndarray) -> records_lib.Records:
-        asked = [str(arch) for arch in space.decode(choices)]
-        answer = _run(text, "".join(f"{arch}\n" for arch in asked), timeout_s)
-        source = f"answer of '{text}'"
-        rows = records_lib.csv_rows(answer, source)
-        measured = records_lib.from_rows(rows, space, source)
-        place = {row.tobytes(): number for number, row in enumerate(measured.choices)}
-        order = [place.get(row.tobytes()) for row in space.canonical(choices)]
-        if None in order:
-            absent = asked[order.index(None)]
-            raise errors.UserError(f"{source}: expected {len(asked)} architectures; {absent} is not among {len(rows)}")
-        return measured[order]
-
-    return measure
-
-
-def _run(text: str, stdin: str, timeout_s: float) -> str:
-    """Output of a shell command, which gets its own process group so that nothing it started outlives it."""
-    process = subprocess.Popen(
-        text, shell=True, text=True, start_new_session=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    try:
-        answer, complaints = process.communicate(stdin, timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        raise errors.UserError(f"'{text}': no answer within {timeout_s:g} s; stopped") from None
-    except UnicodeDecodeError:
-        raise errors.UserError(f"'{text}': expected text, found bytes that are none") from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    if process.returncode:
-        last = (complaints.strip().splitlines() or ["no message"])[-1]
-        raise errors.UserError(f"'{text}': exit code {process.returncode}, {last[:200]}")
-    return answer
 
 
 def sizes(count: int, budgets: int, rounds: int = 0) -> list[int]:
@@ -128,7 +74,7 @@ def grow(
     budgets_ms: np.ndarray,
     count: int,
     rng: np.random.Generator,
-    measure: Measure,
+    measure: measuring.Measure,
     spread: float = 1.0,
     climbers: np.ndarray | None = None,
 ) -> tuple[records_lib.Records, np.ndarray]:

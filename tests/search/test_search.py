@@ -1,18 +1,13 @@
-"""Proposals for any budget, pseudo-labels, and active rounds with good and broken measuring commands."""
+"""Proposals for any budget, and the pseudo-labels that they are learned from."""
 
 import dataclasses
-import shlex
-import sys
-import time
 
 import numpy as np
 import pytest
 
 from pnag_tf import config, presets
-from pnag_tf.search import baselines, candidates, records, reinforce, rounds
+from pnag_tf.search import baselines, candidates, reinforce, rounds
 from pnag_tf.search import proposals as search
-from pnag_tf.space import space as space_lib
-from pnag_tf.util import errors
 
 
 @pytest.fixture(scope="module")
@@ -84,78 +79,6 @@ def test_samples_keep_their_budget(predictors, generator):
     assert found.shape == (3,) and (found[1:] > 0.7).all()
 
 
-def choose(records_, budgets_ms, count, seed=0, **more):
-    latency = rounds.latency_of(records_)
-    return rounds.choose(records_, latency, budgets_ms, count, np.random.default_rng(seed), **more)
-
-
-def test_choose_names_new_architectures_that_fit(table):
-    budgets_ms, latency = [7.0, 9.0], rounds.latency_of(table)
-    chosen, climbers = choose(table, budgets_ms, 60)
-    assert len(chosen) == 60 and len(np.unique(chosen, axis=0)) == 60
-    assert table.lacks(chosen).all() and table.lacks(climbers).all()
-    assert latency(chosen).max() <= 9.0 and np.mean(latency(chosen) <= 7.0) > 0.4
-    np.testing.assert_array_equal(chosen, choose(table, budgets_ms, 60)[0])
-
-
-def test_choose_spends_no_measurement_twice(truth):
-    tiny = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3,), ratios=(2, 3, 4))
-    everything = np.unique(tiny.sample(np.random.default_rng(0), 500), axis=0)
-    assert len(everything) == tiny.size == 12
-    top1 = 0.5 + 0.01 * tiny.one_hot(everything).sum(1)
-    known = records.Records(tiny, everything, top1, 1 + np.arange(12.0))
-    chosen, climbers = choose(known[:10], [20.0], 60)
-    assert {row.tobytes() for row in chosen} == {row.tobytes() for row in everything[10:]}
-    chosen, climbers = choose(known, [20.0], 60)
-    assert len(chosen) == 0 and len(climbers) == 0
-    grown, _ = rounds.grow(known, rounds.latency_of(known), [20.0], 5, np.random.default_rng(0), None)
-    assert grown is known
-
-
-def test_rounds_find_more_than_as_many_random_networks(space, truth):
-    budgets_ms, rng = [6.0, 7.5, 9.0], np.random.default_rng(0)
-
-    def measure(choices):
-        return records.Records(space, choices, *truth(choices))
-
-    found, climbers = measure(space.sample(rng, 24)), None
-    parts = rounds.sizes(96, len(budgets_ms))
-    for number, count in enumerate(parts):
-        latency, spread = rounds.latency_of(found), rounds.spread(number, len(parts))
-        found, climbers = rounds.grow(found, latency, budgets_ms, count, rng, measure, spread, climbers)
-    assert len(found) == 120
-    random = measure(space.sample(rng, 2000))
-    for budget_ms in budgets_ms:
-        best = rounds.best_measured(found, budget_ms, 1).top1[0]
-        assert best > rounds.best_measured(random[:120], budget_ms, 1).top1[0]
-        assert best > rounds.best_measured(random, budget_ms, 1).top1[0] - 0.002
-
-
-def test_of_very_many_records_the_best_are_taken(table, monkeypatch):
-    monkeypatch.setattr(rounds, "HELD", 40)
-    near = rounds._near(table, [7.0], np.random.default_rng(0))
-    assert len(near) == 40
-    best = rounds.best_measured(table, 7.0, 20)
-    assert not near.lacks(best.choices).any()
-    assert rounds._near(near, [7.0], np.random.default_rng(0)) is near
-
-
-@pytest.mark.parametrize(
-    ("count", "budgets", "asked", "expected"),
-    [
-        (300, 5, 0, [10] * 30),
-        (45, 5, 0, [12, 11, 11, 11]),
-        (7, 5, 0, [7]),
-        (7, 1, 3, [3, 2, 2]),
-        (2, 1, 5, [1, 1]),
-        (0, 5, 0, []),
-        (-3, 5, 0, []),
-    ],
-)
-def test_rounds_are_small_and_as_large_as_each_other(count, budgets, asked, expected):
-    assert rounds.sizes(count, budgets, asked) == expected
-
-
 def test_measured_comes_before_predicted_unless_that_promises_more(predictors, generator, table):
     (proposal,) = search.propose(generator, predictors, [7.0], 50, 0)
     best = table.top1[table.latency_ms <= 7.0].max()
@@ -219,54 +142,6 @@ def test_recorded_are_the_best_within_each_budget_or_the_fastest(table):
     np.testing.assert_allclose(found.top1, np.sort(table.top1[inside])[::-1][:3])
     assert (found.latency_ms <= 7.0).all() and found.budget_ms == 7.0
     assert len(nothing) == 1 and nothing.latency_ms[0] == table.latency_ms.min()
-
-
-# ---- the measuring command -----------------------------------------------------------------------------------------
-
-ECHO = (
-    "import sys; print('arch,top1,latency_ms');"
-    "[print('\"%s\",%.2f,%d' % (a.strip(), 0.5 + i / 100, i + 1)) for i, a in reversed(list(enumerate(sys.stdin)))]"
-)
-
-
-def measured(space, code, count=3, timeout_s=30.0):
-    choices = np.unique(space.sample(np.random.default_rng(0), count), axis=0)
-    return choices, rounds.command(f"{sys.executable} -c {shlex.quote(code)}", space, timeout_s)(choices)
-
-
-def test_command_answers_in_any_order(space):
-    choices, found = measured(space, ECHO)
-    np.testing.assert_array_equal(found.choices, choices)
-    np.testing.assert_allclose(found.top1, [0.5, 0.51, 0.52])
-    np.testing.assert_allclose(found.latency_ms, [1, 2, 3])
-
-
-@pytest.mark.parametrize(
-    ("code", "message"),
-    [
-        ("import sys; sys.exit('no device')", "exit code 1, no device"),
-        ("print('hello')", "expected a CSV with columns arch,top1,latency_ms, found hello"),
-        ("pass", "found nothing"),
-        ("print('arch,top1,latency_ms')", "expected 3 architectures; .* is not among 0"),
-        (ECHO.replace("0.5 +", "80 +"), "expected top1 as a fraction"),
-        (ECHO.replace("i + 1)", "-1)"), "latency_ms > 0"),
-        (ECHO.replace("a.strip()", "'1:1:1'"), "record 1"),
-        ("import sys; sys.stdout.buffer.write(bytes([255, 254, 0]))", "expected text"),
-    ],
-)
-def test_broken_commands_are_one_line_errors(space, code, message):
-    with pytest.raises(errors.UserError, match=message) as error:
-        measured(space, code)
-    assert "\n" not in str(error.value)
-
-
-def test_a_hanging_command_is_stopped_with_all_it_started(space, tmp_path):
-    mark = tmp_path / "alive"
-    code = f"import time; time.sleep(2); open({str(mark)!r}, 'w')"
-    with pytest.raises(errors.UserError, match="no answer within 0.5 s"):
-        measured(space, code, timeout_s=0.5)
-    time.sleep(2.5)
-    assert not mark.exists()
 
 
 def test_refinement_climbs_and_keeps_the_budgets(predictors, generator):
