@@ -17,6 +17,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import digits, scalars
 
 PARENTS = 50  # per budget, function of accuracy and generation; each has two children
+ROOM = 1.1  # a budget so many times the largest trained one asks for nothing else: the slowest network, with room
 MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
 
 
@@ -169,11 +170,12 @@ def propose(
     Args:
       refinement: generations of `refine`.
 
-    A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range.
+    A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range where
+    it lies well outside.
     """
     low, high = generator.budgets_ms[0], generator.budgets_ms[-1]
     for budget_ms in budgets_ms:
-        if not low <= budget_ms <= high:
+        if not low <= budget_ms <= ROOM * high:
             budget = digits.shortest(budget_ms)
             logging.warning("budget %s ms lies outside the trained range %.4g to %.4g ms", budget, low, high)
     choices, _, _ = generator.sample(budgets_ms, samples, seed)
