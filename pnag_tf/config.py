@@ -113,8 +113,9 @@ class Phone:
 class Predictors:
     """Accuracy and latency regressors on the records."""
 
-    # 'mlp' (section E: a network each) or 'blend' (ridge regressions and an ensemble)
-    model: Literal["mlp", "blend"] = "blend"
+    # 'mlp' (section E: a network each), 'blend' (ridge regressions and an ensemble), or 'process' (a Gaussian process;
+    # beyond 3,000 records, of which it would take minutes, 'blend')
+    model: Literal["mlp", "blend", "process"] = "blend"
     members: int = 4  # networks of the accuracy ensemble
     hidden: int = 128  # units of a hidden layer
     layers: int = 3  # hidden layers

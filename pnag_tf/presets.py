@@ -334,7 +334,7 @@ def _search() -> config_lib.Config:
     return dataclasses.replace(
         _paper(),
         preset="search",
-        predictors=config_lib.Predictors(**_ENSEMBLE, epochs=30, held_out=0.03),
+        predictors=config_lib.Predictors("process", **_ENSEMBLE, epochs=30, held_out=0.03),
         evaluator=config_lib.Evaluator(**_RANKING, epochs=8, batch_size=192, pseudo_labels=20_000, held_out=0.03),
         generator=config_lib.Generator(**_POLICY, samples=8, iterations=1500, checkpoint_every=250),
         eval=config_lib.Eval(refinement=30, measurements=2000),

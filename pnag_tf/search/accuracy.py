@@ -47,7 +47,7 @@ class Accuracy:
         pairs = tf.reduce_sum(tf.matmul(centered, tf.constant(self.pairs, tf.float32)) * centered, 1)
         return linear, self.scale * pairs, self.scale * self.network(one_hot, training=False)
 
-    def members(self, one_hot: tf.Tensor) -> tf.Tensor:
+    def graph(self, one_hot: tf.Tensor) -> tf.Tensor:
         """Top-1 by each member of the ensemble, ``[n, members]``."""
         linear, pairs, members = self.parts(one_hot)
         pairs_share, members_share = (float(share) for share in self.shares)
@@ -77,7 +77,7 @@ def fit(
     elif settings.model == "blend":
         linear = regression.ridge(one_hot, training.top1, noise.weights(training.top1, training.top1_se))
     else:
-        raise ValueError(f"predictors model '{settings.model}'; choose from mlp, blend")
+        raise ValueError(f"predictors model '{settings.model}'; expected mlp or blend here")
     residual = training.top1 - linear[0] - one_hot @ linear[1:]
     scale, center = float(max(residual.std(), 1e-8)), one_hot.mean(0)
     targets = residual / scale
@@ -108,7 +108,7 @@ def predict_held_out(model: Accuracy, held_out: records_lib.Records, settings: c
         fitted = model
         if settings.model == "blend" and len(other):
             fitted = dataclasses.replace(model, shares=_shares(model, other))
-        top1[half::2] = fitted.members(held_out.space.one_hot(part.choices)).numpy().mean(1)
+        top1[half::2] = fitted.graph(held_out.space.one_hot(part.choices)).numpy().mean(1)
     return top1
 
 

@@ -1,8 +1,9 @@
 """Predicts accuracy and latency of any architecture from a table of measured ones.
 
 Latency is a sum over blocks on almost every device, so ridge regression on each layer's joint (ratio, kernel) fits it,
-where a network on separate one-hots errs by the very amount that a search then exploits. The model 'blend' takes that
-for latency, and `accuracy`'s blend; the model 'mlp' is the paper's, a network for each.
+where a network on separate one-hots errs by the very amount that a search then exploits. The models 'blend' and
+'process' take that for latency, and for accuracy `accuracy`'s blend or `process`; the model 'mlp' is the paper's, a
+network for each.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from scipy import stats
 
 from pnag_tf import config as config_lib
 from pnag_tf.search import accuracy as accuracy_lib
-from pnag_tf.search import ensemble, regression
+from pnag_tf.search import ensemble, process, regression
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, scalars
 
 FILE = "predictors.npz"
+PAIRS = 3  # of functions that are an ensemble's members where a process predicts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Predictors:
         space: space_lib.SearchSpace,
         settings: config_lib.Predictors,
         latency: LatencyModel,
-        accuracy: accuracy_lib.Accuracy,
+        accuracy: accuracy_lib.Accuracy | process.Functions,
         report: dict[str, float],
     ):
         self.space, self.settings, self.report = space, settings, report
@@ -78,12 +80,12 @@ class Predictors:
         signature = [tf.TensorSpec([None, space.tokens], tf.int32)]
         self._predict = tf.function(self.graph, input_signature=signature)
         self._members = tf.function(
-            lambda choices: self._accuracy.members(self._encoder.one_hot(choices)), input_signature=signature
+            lambda choices: self._accuracy.graph(self._encoder.one_hot(choices)), input_signature=signature
         )
 
     def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""
-        members = self._accuracy.members(self._encoder.one_hot(choices))
+        members = self._accuracy.graph(self._encoder.one_hot(choices))
         return tf.reduce_mean(members, 1), tf.math.reduce_std(members, 1), self.latency_graph(choices)
 
     def latency_graph(self, choices: tf.Tensor) -> tf.Tensor:
@@ -120,9 +122,13 @@ class Predictors:
     def save(self, folder: str | os.PathLike) -> None:
         """Writes one file into `folder`, atomically."""
         model, latency = self._accuracy, self._latency
-        arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
-        arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
-        meta = {"settings": dataclasses.asdict(self.settings), "scale": model.scale, "report": self.report}
+        meta = {"settings": dataclasses.asdict(self.settings), "report": self.report}
+        if isinstance(model, process.Functions):
+            arrays = {f"process_{name}": value for name, value in vars(model).items() if name != "space"}
+        else:
+            arrays = {f"network_{i}": weight for i, weight in enumerate(model.network.get_weights())}
+            arrays |= {"linear": model.linear, "center": model.center, "pairs": model.pairs, "shares": model.shares}
+            meta["scale"] = model.scale
         arrays["latency"] = latency.coefficients
         if latency.network is not None:
             arrays |= {f"latency_network_{i}": weight for i, weight in enumerate(latency.network.get_weights())}
@@ -145,16 +151,26 @@ def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:
     if any(name.startswith("errors_") for name in arrays):
         expected = "expected predictors trained on all records; remove the file, and they are"
         raise errors.UserError(f"{path}: {expected}; found those that rounds of an earlier version corrected")
-    if len(arrays["center"]) != inputs:
-        raise errors.UserError(f"{path}: predictors of {len(arrays['center'])} features; this space has {inputs}")
-    network = _restore(inputs, settings, arrays, "network")
+    found = len(arrays["process_slopes" if settings.model == "process" else "center"])
+    if found != inputs:
+        raise errors.UserError(f"{path}: predictors of {found} features; this space has {inputs}")
     latency = LatencyModel(arrays["latency"])
     if "latency_scale_ms" in meta:
         by_network = _restore(inputs, dataclasses.replace(settings, members=1), arrays, "latency_network")
         latency = LatencyModel(arrays["latency"], by_network, meta["latency_scale_ms"])
+    return Predictors(space, settings, latency, _restored(space, settings, arrays, meta), meta["report"])
+
+
+def _restored(
+    space: space_lib.SearchSpace, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], meta: Mapping
+) -> accuracy_lib.Accuracy | process.Functions:
+    """The accuracy model of a file."""
+    if settings.model == "process":
+        parts = {name.removeprefix("process_"): value for name, value in arrays.items() if name.startswith("process_")}
+        return process.Functions(space, **parts)
+    network = _restore(int(space.token_sizes.sum()), settings, arrays, "network")
     parts = (arrays["linear"], arrays["center"], arrays["pairs"], network, meta["scale"], arrays["shares"])
-    accuracy = accuracy_lib.Accuracy(*parts)
-    return Predictors(space, settings, latency, accuracy, meta["report"])
+    return accuracy_lib.Accuracy(*parts)
 
 
 def _restore(inputs: int, settings: config_lib.Predictors, arrays: Mapping[str, np.ndarray], name: str) -> keras.Model:
@@ -188,16 +204,27 @@ def train(
     if len(records) < 20:
         raise errors.UserError(f"predictors: expected 20 records or more, found {len(records)}")
     training, held_out = records.split(np.random.default_rng(seed), settings.held_out)
-    accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
+    if settings.model == "process" and len(records) > process.MOST:
+        settings = dataclasses.replace(settings, model="blend")
+    if settings.model == "process":
+        accuracy, top1 = _process(records, seed), _process(training, seed)(held_out.choices).mean(1)
+    else:
+        accuracy = accuracy_lib.fit(training, held_out, settings, seed, progress, log)
+        top1 = accuracy_lib.predict_held_out(accuracy, held_out, settings)
     latency = _fit_latency(training, settings, seed, progress)
     result = Predictors(records.space, settings, latency, accuracy, {"records": len(records)})
-    top1 = accuracy_lib.predict_held_out(accuracy, held_out, settings)
     result.report.update(_errors(top1, result.latency_ms(held_out.choices), held_out))
     for name, column in (("latency", "latency_ms"), ("top1", "top1")):
         unit = "_ms" if name == "latency" else ""
         result.report[f"{name}_low{unit}"] = float(getattr(records, column).min())
         result.report[f"{name}_high{unit}"] = float(getattr(records, column).max())
     return result
+
+
+def _process(records: records_lib.Records, seed: int) -> process.Functions:
+    """Functions drawn from a process given the records, whose mean is the process's."""
+    rng = np.random.default_rng([seed, 7])
+    return process.fit(records, rng).draw(PAIRS, rng, paired=True)
 
 
 def fit_latency(records: records_lib.Records) -> LatencyModel:
@@ -209,7 +236,7 @@ def fit_latency(records: records_lib.Records) -> LatencyModel:
 def _fit_latency(
     training: records_lib.Records, settings: config_lib.Predictors, seed: int, progress: bool
 ) -> LatencyModel:
-    if settings.model == "blend":
+    if settings.model != "mlp":
         return fit_latency(training)
     mean, scale = float(training.latency_ms.mean()), float(training.latency_ms.std() or 1.0)
     one_hot, alone = training.space.one_hot(training.choices), dataclasses.replace(settings, members=1)

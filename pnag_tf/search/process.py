@@ -9,9 +9,9 @@ the variances maximise the likelihood.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 from scipy import linalg, optimize
 
 from pnag_tf.search import records as records_lib
@@ -25,10 +25,47 @@ LEVELS, LOCAL, DECAY, NOISE = slice(0, 4), 4, 5, 6
 BOUNDS = [(-9.0, 9.0)] * 6 + [(-12.0, 2.0)]
 JITTER = 1e-6
 FITTED = 300  # records that variances are fitted to, at most; half of them the last ones
+MOST = 3000  # records; of more their covariances take minutes
 WAVES = 512  # of a random function that the squared exponential is drawn as
 
-# choices int32 [n, tokens] -> values of functions, float64 [n, functions]
-Functions = Callable[[np.ndarray], np.ndarray]
+
+@dataclasses.dataclass(frozen=True)
+class Functions:
+    """Functions of architectures, several at once: sums, waves, and what fades with the distance from known ones.
+
+    Attributes:
+      space: the search space.
+      offsets: ``[m]``.
+      slopes: of one-hot features, ``[h, m]``.
+      waves, phases, heights: cos(one-hot × waves + phases) × heights, ``[h, w]``, ``[w]`` and ``[w, m]``.
+      known: one-hot features of architectures, ``[n, h]``.
+      decay: their influence is exp(-decay × squared distance) ...
+      weights: ... times these, ``[n, m]``.
+    """
+
+    space: space_lib.SearchSpace
+    offsets: np.ndarray
+    slopes: np.ndarray
+    waves: np.ndarray
+    phases: np.ndarray
+    heights: np.ndarray
+    known: np.ndarray
+    decay: float
+    weights: np.ndarray
+
+    def __call__(self, choices: np.ndarray) -> np.ndarray:
+        """Their values, float64 ``[n, m]``, at choices ``[n, tokens]``."""
+        one_hot = self.space.one_hot(choices)
+        near = np.exp(-np.float32(self.decay) * _squares(one_hot, self.known))
+        varying = near @ self.weights + np.cos(one_hot @ self.waves + self.phases) @ self.heights
+        return self.offsets + (one_hot @ self.slopes + varying).astype(np.float64)
+
+    def graph(self, one_hot: tf.Tensor) -> tf.Tensor:
+        """The same of one-hot features ``[n, h]``, float32, as operations of a caller's graph."""
+        squares = tf.reduce_sum(one_hot, 1)[:, None] + self.known.sum(1) - 2 * tf.matmul(one_hot, self.known.T)
+        varying = tf.matmul(tf.exp(-float(self.decay) * squares), self.weights)
+        varying += tf.matmul(tf.cos(tf.matmul(one_hot, self.waves) + self.phases), self.heights)
+        return tf.constant(self.offsets, tf.float32) + tf.matmul(one_hot, self.slopes) + varying
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,52 +97,43 @@ class Process:
 
     def top1(self, choices: np.ndarray) -> np.ndarray:
         """Mean of the posterior, ``[n]``, of choices ``[n, tokens]``."""
-        linear, one_hot = self._features(choices)
-        return self.mean + self.unit * self._covariance(linear, one_hot) @ self.weights
+        return self.draw(1, np.random.default_rng(0), 0.0)(choices)[:, 0]
 
-    def draw(self, count: int, rng: np.random.Generator, spread: float = 1.0) -> Functions:
+    def draw(self, count: int, rng: np.random.Generator, spread: float = 1.0, paired: bool = False) -> Functions:
         """Functions drawn from the posterior, by conditioning functions of the prior on the records.
 
         That is Wilson et al. 2020 (arXiv:2002.09309), with random Fourier features for the prior.
 
         Args:
           spread: their distance from the mean is multiplied by it: 0 gives the mean `count` times.
+          paired: each comes with its mirror image, after all others, so that the mean is the posterior's.
         """
-        variances = np.exp(self.logs)
-        decay = _decay(self.space, variances)
-        waves = rng.normal(0, np.sqrt(2 * decay), (self.one_hot.shape[1], WAVES)).astype(np.float32)
-        phases = rng.uniform(0, 2 * np.pi, WAVES).astype(np.float32)
-        heights = np.sqrt(2 * variances[LOCAL] / WAVES) * rng.normal(size=(WAVES, count)).astype(np.float32)
-        slopes = rng.normal(size=(self.linear.shape[1], count)).astype(np.float32)
-
-        def prior(linear, one_hot):
-            return np.cos(one_hot @ waves + phases) @ heights + linear @ slopes
-
-        seen = prior(self.linear, self.one_hot) + np.sqrt(self.noise)[:, None] * rng.normal(
-            size=(len(self.noise), count)
-        )
+        variances, decay = np.exp(self.logs), _decay(self.space, np.exp(self.logs))
+        waves = rng.normal(0, np.sqrt(2 * decay), (self.one_hot.shape[1], WAVES))
+        phases = rng.uniform(0, 2 * np.pi, WAVES)
+        heights = np.sqrt(2 * variances[LOCAL] / WAVES) * rng.normal(size=(WAVES, count))
+        slopes = rng.normal(size=(self.linear.shape[1], count))
+        errors = np.sqrt(self.noise)[:, None] * rng.normal(size=(len(self.noise), count))
+        seen = np.cos(self.one_hot @ waves + phases) @ heights + self.linear @ slopes + errors
         updates = linalg.cho_solve((self.factor, True), -seen)
-        both = np.column_stack([self.weights, updates]).astype(np.float32)
-
-        def functions(choices):
-            linear, one_hot = self._features(choices)
-            updated = self._covariance(linear, one_hot) @ both
-            values = updated[:, :1] + spread * (prior(linear, one_hot) + updated[:, 1:])
-            return self.mean + self.unit * values.astype(np.float64)
-
-        return functions
-
-    def _features(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(scaled features of all levels, one-hot), float32."""
-        each = levels.levels(self.space, choices)
-        scales = _scales(self.space, each, np.exp(self.logs))
-        return ((np.concatenate(each, 1) - self.center) * scales).astype(np.float32), each[0]
-
-    def _covariance(self, linear: np.ndarray, one_hot: np.ndarray) -> np.ndarray:
-        """Of architectures with the records, float32 ``[m, n]``."""
-        variances = np.exp(self.logs)
-        local = np.exp(-np.float32(_decay(self.space, variances)) * _squares(one_hot, self.one_hot))
-        return linear @ self.linear.T + np.float32(variances[LOCAL]) * local
+        signs = spread * (np.array([[1.0], [-1.0]]) if paired else np.ones((1, 1)))
+        heights, slopes, updates = ((signs[:, None] * part).swapaxes(0, 1).reshape(len(part), -1)
+                                    for part in (heights, slopes, updates))  # fmt: skip
+        weights = self.weights[:, None] + updates
+        slopes = slopes + self.linear.T @ weights  # of scaled features of all levels
+        each = levels.matrices(self.space)
+        scales = _scales(self.space, each, variances)
+        return Functions(
+            self.space,
+            self.mean - self.unit * (self.center * scales) @ slopes,
+            (self.unit * np.concatenate(each, 1) @ (scales[:, None] * slopes)).astype(np.float32),
+            waves.astype(np.float32),
+            phases.astype(np.float32),
+            (self.unit * heights).astype(np.float32),
+            self.one_hot,
+            decay,
+            (self.unit * variances[LOCAL] * weights).astype(np.float32),
+        )
 
 
 def fit(records: records_lib.Records, rng: np.random.Generator) -> Process:
@@ -117,7 +145,8 @@ def fit(records: records_lib.Records, rng: np.random.Generator) -> Process:
     """
     mean, unit = float(records.top1.mean()), float(records.top1.std() or 1.0)
     targets, known = (records.top1 - mean) / unit, np.nan_to_num(records.top1_se / unit) ** 2
-    each = levels.levels(records.space, records.choices)
+    one_hot = records.space.one_hot(records.choices)
+    each = [one_hot @ matrix for matrix in levels.matrices(records.space)]
     center = np.concatenate(each, 1).astype(np.float64).mean(0)
     logs = _most_likely(records.space, each, targets, known, _some(len(records), rng))
     variances = np.exp(logs)

@@ -17,7 +17,6 @@ FIRST_SPREAD, LAST_SPREAD = 1.0, 0.2  # of them around their mean
 # Their evolution: best records of a budget that it starts from, and as in `proposals.climb`.
 ELITE, PARENTS, GENERATIONS, MUTATION = 60, 30, 30, 0.05
 CLIMBERS = 10  # that go on to the next round, of each function and budget
-HELD = 3000  # records that the process is given, at most
 
 
 def sizes(count: int, budgets: int, rounds: int = 0) -> list[int]:
@@ -96,11 +95,11 @@ def latency_of(records: records_lib.Records) -> Callable[[np.ndarray], np.ndarra
 
 def _near(records: records_lib.Records, budgets_ms: np.ndarray, rng: np.random.Generator) -> records_lib.Records:
     """Of very many records, whose covariances would take minutes: the best within each budget, and others by chance."""
-    if len(records) <= HELD:
+    if len(records) <= process.MOST:
         return records
-    orders = _best(records.top1[:, None], records.latency_ms, budgets_ms, HELD // 2)
-    best = _in_turn(orders, HELD // 2)
-    others = rng.permutation(np.setdiff1d(np.arange(len(records)), best))[: HELD - len(best)]
+    orders = _best(records.top1[:, None], records.latency_ms, budgets_ms, process.MOST // 2)
+    best = _in_turn(orders, process.MOST // 2)
+    others = rng.permutation(np.setdiff1d(np.arange(len(records)), best))[: process.MOST - len(best)]
     return records[np.sort(np.concatenate([best, others]))]
 
 

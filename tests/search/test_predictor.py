@@ -4,9 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pnag_tf import config
-from pnag_tf.search import accuracy, predictor, records, regression
+from pnag_tf.search import accuracy, predictor, process, records, regression
 from pnag_tf.space import features
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors
@@ -94,6 +95,24 @@ def test_a_network_each_as_in_the_paper(space, table, truth, tmp_path):
     again = predictor.load(tmp_path, space)
     for first, second in zip(found.predict(unseen), again.predict(unseen), strict=True):
         np.testing.assert_array_equal(first, second)
+
+
+def test_a_process_predicts_from_few_records(space, table, truth, tmp_path, monkeypatch):
+    settings = dataclasses.replace(SETTINGS, model="process")
+    found = predictor.train(table[:100], settings, 0)
+    unseen = space.sample(np.random.default_rng(99), 300)
+    top1, disagreement, _ = found.predict(unseen)
+    assert stats.kendalltau(top1, truth(unseen)[0]).statistic > 0.85
+    assert found.report["top1_tau"] > 0.6 and found.members(unseen).shape == (300, 6)
+    seen = found.predict(table[:100].choices)
+    assert np.abs(seen[0] - table.top1[:100]).max() < 2e-3 and seen[1].max() < disagreement.mean()
+    found.save(tmp_path)
+    again = predictor.load(tmp_path, space)
+    np.testing.assert_array_equal(again.members(unseen), found.members(unseen))
+    with pytest.raises(errors.UserError, match="predictors of .* features; this space has"):
+        predictor.load(tmp_path, space_lib.SearchSpace())
+    monkeypatch.setattr(process, "MOST", 99)
+    assert predictor.train(table[:100], settings, 0).settings.model == "blend"
 
 
 def test_predictors_that_an_earlier_version_corrected_are_an_error(predictors, space, tmp_path):

@@ -19,7 +19,8 @@ def learned(table):
 def test_levels_go_from_options_to_the_whole_network():
     space = space_lib.SearchSpace(units=2, depths=(1, 2), kernels=(3, 5), ratios=(2,), resolutions=(16, 24))
     arch = space_lib.Architecture((1, 2), (5, 0, 3, 5), (2, 0, 2, 2), 24)
-    one_hot, tokens, units, whole = (level[0] for level in levels.levels(space, space.encode([arch])))
+    seen = space.one_hot(space.encode([arch]))
+    one_hot, tokens, units, whole = ((seen @ matrix)[0] for matrix in levels.matrices(space))
     np.testing.assert_array_equal(one_hot, space.one_hot(space.encode([arch]))[0])
     # depth, then ratio and kernel of each layer; a lone option is 0, as is what is not there
     np.testing.assert_array_equal(tokens, [-1, 0, 1, 0, 0, 1, 0, -1, 0, 1, 1])
@@ -41,7 +42,7 @@ def test_what_all_layers_have_in_common_is_learned_from_a_dozen(space):
     """Every layer's kernel is worth the same: 12 networks tell, although 64 options are not yet seen often."""
     rng = np.random.default_rng(2)
     choices = space.sample(rng, 1012)
-    top1 = 0.5 + 0.01 * levels.levels(space, choices)[3] @ [1.0, 0.3, 0.5]
+    top1 = 0.5 + 0.01 * space.one_hot(choices) @ levels.matrices(space)[3] @ [1.0, 0.3, 0.5]
     known = records.Records(space, choices[:12], top1[:12], np.ones(12))
     assert stats.kendalltau(process.fit(known, rng).top1(choices[12:]), top1[12:]).statistic > 0.9
 
@@ -60,12 +61,27 @@ def test_functions_drawn_agree_where_it_was_measured_and_differ_elsewhere(table,
 def test_draws_spread_as_the_posterior_does(table, learned, space):
     """Against the posterior's variance by its closed form."""
     unseen = space.sample(np.random.default_rng(6), 40)
-    linear, one_hot = learned._features(unseen)
-    across = learned._covariance(linear, one_hot).astype(float)
-    own = (linear**2).sum(1) + np.exp(learned.logs[process.LOCAL])
+    one_hot, variances = space.one_hot(unseen).astype(float), np.exp(learned.logs)
+    each = levels.matrices(space)
+    scales = np.sqrt(np.repeat(variances[process.LEVELS] / space.layers, [matrix.shape[1] for matrix in each]))
+    linear = (one_hot @ np.concatenate(each, 1) - learned.center) * scales
+    apart = ((one_hot[:, None] - learned.one_hot) ** 2).sum(2) / (2 * space.layers)
+    local = variances[process.LOCAL] * np.exp(-variances[process.DECAY] * apart)
+    across = linear @ learned.linear.T + local
+    own = (linear**2).sum(1) + variances[process.LOCAL]
     left = own - np.sum(np.linalg.solve(learned.factor, across.T) ** 2, 0)
     spread = learned.draw(2000, np.random.default_rng(7))(unseen).std(1)
     assert np.median(spread / (learned.unit * np.sqrt(left))) == pytest.approx(1, abs=0.1)
+
+
+def test_pairs_of_functions_have_the_posteriors_mean_and_are_the_same_in_a_graph(learned, space):
+    unseen = space.sample(np.random.default_rng(9), 30)
+    drawn = learned.draw(3, np.random.default_rng(10), paired=True)
+    values = drawn(unseen)
+    assert values.shape == (30, 6) and values.std(1).min() > 1e-4
+    np.testing.assert_allclose(values.mean(1), learned.top1(unseen), atol=1e-6)
+    np.testing.assert_allclose(values[:, :3], learned.draw(3, np.random.default_rng(10))(unseen), atol=1e-6)
+    np.testing.assert_allclose(drawn.graph(space.one_hot(unseen)), values, atol=2e-5)
 
 
 def test_the_gradient_is_the_likelihoods(table, monkeypatch):

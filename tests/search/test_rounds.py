@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pnag_tf.search import records, rounds
+from pnag_tf.search import process, records, rounds
 from pnag_tf.space import space as space_lib
 
 
@@ -55,7 +55,7 @@ def test_rounds_find_more_than_as_many_random_networks(space, truth):
 
 
 def test_of_very_many_records_the_best_are_taken(table, monkeypatch):
-    monkeypatch.setattr(rounds, "HELD", 40)
+    monkeypatch.setattr(process, "MOST", 40)
     near = rounds._near(table, [7.0], np.random.default_rng(0))
     assert len(near) == 40
     best = rounds.best_measured(table, 7.0, 20)
