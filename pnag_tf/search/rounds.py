@@ -54,8 +54,9 @@ def choose(
     Returns:
       (chosen, int32 ``[<= count, tokens]``; climbers for the next round).
     """
-    functions = process.fit(_near(records, budgets_ms, rng), rng).draw(FUNCTIONS, rng, spread)
-    start = [records.choices[best] for best in _best(records.top1[:, None], records.latency_ms, budgets_ms, ELITE)]
+    known = process.fit(_near(records, budgets_ms, rng), rng)
+    functions, top1 = known.draw(FUNCTIONS, rng, spread), known.top1(records.choices)  # where noise is averaged away
+    start = [records.choices[best] for best in _best(top1[:, None], records.latency_ms, budgets_ms, ELITE)]
     start = np.unique(np.concatenate([*start, *([] if climbers is None else [climbers])]), axis=0)
     met, values, latency_ms = search.climb(
         records.space, functions, latency, start, budgets_ms, GENERATIONS, rng, MUTATION, PARENTS
