@@ -2,7 +2,7 @@
 
     python benchmarks/few.py --records FILE --judge "CMD" --measure_command CMD
         [--totals 100,340,1000,2000,4000] [--methods pnag,evo] [--seeds 3] [--start 40] [--noise_images 2000]
-        [--out FILE.csv] [--madds]
+        [--out FILE.csv] [--madds] [--picture FILE]
 
 FILE holds what every method starts with, the same random networks for a seed; a regression on its latencies is what
 they know without measuring. CMD of `--judge` scores a CSV as in `search.py`; `--measure_command` reads architectures on
@@ -24,13 +24,24 @@ import time
 import numpy as np
 import peers
 import search as search_benchmark
+from matplotlib import ticker
 
+from pnag_tf.figures import style
 from pnag_tf.search import measuring, pareto, process, records, rounds
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import files
 
+TITLES = {  # of the methods, in the picture
+    "pnag": "PNAG's rounds",
+    "evo": "evolution, the same process",
+    "nsganetv2": "NSGANetV2",
+    "weaknas": "WeakNAS",
+    "tpe": "Optuna, TPE",
+    "nsga2": "Optuna, NSGA-II",
+    "random": "random",
+}
 COLUMNS = ("method", "total", "seed", "regret", "hypervolume", "seconds", "measured")
 
 
@@ -109,6 +120,7 @@ def main():
     parser.add_argument(
         "--madds", action="store_true", help="latency is 1e-7 of the multiply-adds at width 1.2, 192 px"
     )
+    parser.add_argument("--picture", type=pathlib.Path, default=None, help="regret against measured networks")
     parser.add_argument("--out", type=pathlib.Path, default=None)
     arguments = parser.parse_args()
     space = space_lib.SearchSpace()
@@ -133,7 +145,31 @@ def main():
                 if arguments.out:
                     files.write_csv(out, rows, COLUMNS)
     show(rows)
+    if arguments.picture:
+        style.save(picture(rows), arguments.picture)
     return 0
+
+
+@style.styled
+def picture(rows):
+    """Regret against the number of measured networks, mean and spread of the seeds, both axes logarithmic."""
+    figure = style.new(5.5, 3.6, "Regret by the number of measured networks")
+    axis, names = figure.subplots(), dict.fromkeys(row["method"] for row in rows)
+    for method, look in style.appearance(list(names)).items():
+        totals = sorted({int(row["total"]) for row in rows if row["method"] == method})
+        regrets = [
+            [float(row["regret"]) for row in rows if (row["method"], int(row["total"])) == (method, total)]
+            for total in totals
+        ]
+        means, spreads = np.array([np.mean(each) for each in regrets]), [np.std(each) for each in regrets]
+        axis.errorbar(totals, means, spreads, capsize=2, **look | {"label": TITLES.get(method, method)})
+    axis.set(xscale="log", yscale="log", xlabel="networks measured in all", ylabel="regret, points of top-1")
+    ticks = sorted({int(row["total"]) for row in rows})
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
+    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.legend(frameon=False, loc="lower left")
+    return figure
 
 
 def show(rows):

@@ -54,7 +54,7 @@ def _progress(context: context_lib.Context) -> Progress | None:
         return None
     saved = files.read_json(path)
     if "begun" not in saved:
-        raise errors.UserError(f"{path}: expected rounds of this version, found an earlier one's; --force starts anew")
+        raise errors.UserError(f"{path}: expected rounds of this version, found an earlier one's; begin a new run")
     return frozen.restore(Progress, saved)
 
 
