@@ -16,7 +16,6 @@ its measurements. Rows are kept in `--out` as they are finished: called again, i
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import sys
 import time
@@ -63,10 +62,8 @@ def noisy(measure, images, rng):
     """The same measurements on so many images; exact where that is 0."""
 
     def measured(choices):
-        found = measure(choices)
-        top1 = rng.binomial(images, found.top1) / images
-        se = np.sqrt(top1 * (1 - top1) / images)
-        return dataclasses.replace(found, top1=top1, top1_se=se)
+        found = search_benchmark.noisy(measure(choices), images, rng)
+        return dataclasses.replace(found, top1_se=np.sqrt(found.top1 * (1 - found.top1) / images))
 
     return measured if images else measure
 
@@ -91,9 +88,8 @@ def run(method, total, seed, start, exact, latency, budgets_ms, arguments):
     rng = np.random.default_rng([seed, 8])
     measure = noisy(timed, arguments.noise_images, np.random.default_rng([seed, 9]))
     space = start.space
-    first = start[np.random.default_rng([seed, 10]).permutation(len(start))[: min(arguments.start, total)]]
-    if arguments.noise_images:
-        first = noisy(lambda _: first, arguments.noise_images, np.random.default_rng([seed, 11]))(None)
+    drawn = start[np.random.default_rng([seed, 10]).permutation(len(start))[: min(arguments.start, total)]]
+    first = noisy(lambda _: drawn, arguments.noise_images, np.random.default_rng([seed, 11]))(None)
     begun, before = time.perf_counter(), seconds
     table = peers.METHODS[method](first, measure, latency, budgets_ms, total - len(first), rng)
     took = time.perf_counter() - begun - (seconds - before)
@@ -132,8 +128,7 @@ def main():
         backbone = backbone_lib.Backbone(width_multiplier=1.2, resolution=192)
         exact, latency = counted(exact, backbone), lambda choices: madds_of(space, choices, backbone)
         table = dataclasses.replace(table, latency_ms=latency(table.choices))
-    out = arguments.out or pathlib.Path(os.devnull)
-    rows = files.rows_left(out, COLUMNS) if arguments.out else []
+    rows = files.rows_left(arguments.out, COLUMNS) if arguments.out else []
     done = {(row["method"], int(row["total"]), int(row["seed"])) for row in rows}
     for total in map(int, arguments.totals.split(",")):
         for method in arguments.methods.split(","):
@@ -143,7 +138,7 @@ def main():
                 rows.append(run(method, total, seed, table, exact, latency, budgets_ms, arguments))
                 print(rows[-1], flush=True)
                 if arguments.out:
-                    files.write_csv(out, rows, COLUMNS)
+                    files.write_csv(arguments.out, rows, COLUMNS)
     show(rows)
     if arguments.picture:
         style.save(picture(rows), arguments.picture)

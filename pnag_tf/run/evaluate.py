@@ -56,7 +56,8 @@ def evaluate(context: context_lib.Context) -> Tables:
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         rows, kinds = _deploy(context, found, _prediction(table, predictors))
-    rows = [each | {"found_by": _finder(context, each["arch"], own, table)} for each in rows]
+    drawn = learn.drawn(context, table)
+    rows = [each | {"found_by": _finder(context, each["arch"], own, drawn)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     files.write_json(context.layout.limits(method), dataclasses.asdict(context.config.limits))
     tables = [(f"{method}: a network for each budget", rows)]
@@ -267,12 +268,11 @@ def _propose(
     return PEERS[config.method](config.space, predictors, budgets_ms, rng, config)
 
 
-def _finder(context: context_lib.Context, arch: str, own: set[bytes], table: records.Records) -> str:
+def _finder(context: context_lib.Context, arch: str, own: set[bytes], drawn: records.Records) -> str:
     """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
     (choices,) = context.config.space.encode([arch])
     if choices.tobytes() in own:
         return context.config.method
-    drawn = learn.drawn(context, table)
     return "rounds" if drawn.lacks(choices[None])[0] else "records"
 
 

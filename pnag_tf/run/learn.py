@@ -70,18 +70,21 @@ def _plan(context: context_lib.Context) -> Progress:
 
 def rounds_left(context: context_lib.Context) -> list[int]:
     """How many networks each round that is still to come measures."""
-    how = context.config.eval
-    if not how.measurements:
-        return []
-    plan = _plan(context)
+    return _left(context, _plan(context)) if context.config.eval.measurements else []
+
+
+def _left(context: context_lib.Context, plan: Progress) -> list[int]:
+    """`rounds_left` of a plan."""
     own = plan.begun - (plan.records if context.records_file else 0)  # given records were measured by others
-    return rounds_lib.sizes(plan.measurements - own, len(how.budgets) or BUDGETS, plan.rounds)[plan.done :]
+    budgets = len(context.config.eval.budgets) or BUDGETS
+    return rounds_lib.sizes(plan.measurements - own, budgets, plan.rounds)[plan.done :]
 
 
 def rounds(context: context_lib.Context) -> None:
     """Measures where it counts; what was learned from fewer records goes, to be learned anew."""
     config, layout = context.config, context.layout
-    plan, left = _plan(context), rounds_left(context)
+    plan = _plan(context)
+    left = _left(context, plan)
     for folder in (layout.predictors, layout.evaluator, layout.generator):
         shutil.rmtree(folder, ignore_errors=True)
     table, climbers = measure.read_records(context), config.space.encode(plan.climbers)

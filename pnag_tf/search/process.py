@@ -9,6 +9,7 @@ the variances maximise the likelihood.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -97,7 +98,13 @@ class Process:
 
     def top1(self, choices: np.ndarray) -> np.ndarray:
         """Mean of the posterior, ``[n]``, of choices ``[n, tokens]``."""
-        return self.draw(1, np.random.default_rng(0), 0.0)(choices)[:, 0]
+        return self._expected(choices)[:, 0]
+
+    @functools.cached_property
+    def _expected(self) -> Functions:
+        """The mean of the posterior, a sum without waves."""
+        size = self.one_hot.shape[1]
+        return self._functions(np.zeros((size, 0)), np.zeros(0), np.zeros((0, 1)), 0.0, self.weights[:, None])
 
     def draw(self, count: int, rng: np.random.Generator, spread: float = 1.0, paired: bool = False) -> Functions:
         """Functions drawn from the posterior, by conditioning functions of the prior on the records.
@@ -108,20 +115,34 @@ class Process:
           spread: their distance from the mean is multiplied by it: 0 gives the mean `count` times.
           paired: each comes with its mirror image, after all others, so that the mean is the posterior's.
         """
-        variances, decay = np.exp(self.logs), _decay(self.space, np.exp(self.logs))
-        waves = rng.normal(0, np.sqrt(2 * decay), (self.one_hot.shape[1], WAVES))
+        variances = np.exp(self.logs)
+        waves = rng.normal(0, np.sqrt(2 * _decay(self.space, variances)), (self.one_hot.shape[1], WAVES))
         phases = rng.uniform(0, 2 * np.pi, WAVES)
         heights = np.sqrt(2 * variances[LOCAL] / WAVES) * rng.normal(size=(WAVES, count))
         slopes = rng.normal(size=(self.linear.shape[1], count))
         errors = np.sqrt(self.noise)[:, None] * rng.normal(size=(len(self.noise), count))
         seen = np.cos(self.one_hot @ waves + phases) @ heights + self.linear @ slopes + errors
         updates = linalg.cho_solve((self.factor, True), -seen)
-        signs = spread * (np.array([[1.0], [-1.0]]) if paired else np.ones((1, 1)))
-        heights, slopes, updates = ((signs[:, None] * part).swapaxes(0, 1).reshape(len(part), -1)
-                                    for part in (heights, slopes, updates))  # fmt: skip
-        weights = self.weights[:, None] + updates
-        slopes = slopes + self.linear.T @ weights  # of scaled features of all levels
-        each = levels.matrices(self.space)
+        signs = (spread, -spread) if paired else (spread,)
+        heights, slopes, updates = (
+            np.concatenate([sign * part for sign in signs], 1) for part in (heights, slopes, updates)
+        )
+        return self._functions(waves, phases, heights, slopes, self.weights[:, None] + updates)
+
+    def _functions(
+        self,
+        waves: np.ndarray,
+        phases: np.ndarray,
+        heights: np.ndarray,
+        slopes: np.ndarray | float,
+        weights: np.ndarray,
+    ) -> Functions:
+        """Functions of the prior, and what records of these weights add to them.
+
+        The arguments are as in `Functions`, but for slopes, which are of the scaled features of all levels.
+        """
+        variances, each = np.exp(self.logs), levels.matrices(self.space)
+        slopes = slopes + self.linear.T @ weights
         scales = _scales(self.space, each, variances)
         return Functions(
             self.space,
@@ -131,7 +152,7 @@ class Process:
             phases.astype(np.float32),
             (self.unit * heights).astype(np.float32),
             self.one_hot,
-            decay,
+            _decay(self.space, variances),
             (self.unit * variances[LOCAL] * weights).astype(np.float32),
         )
 
