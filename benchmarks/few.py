@@ -123,11 +123,11 @@ def main():
     table = records.read(arguments.records, space)
     budgets_ms = np.array([float(each) for each in arguments.budgets.split(",")])
     exact = measuring.by_command(arguments.measure_command, space, 3600)
-    latency = rounds.latency_of(table[:4000])
     if arguments.madds:
         backbone = backbone_lib.Backbone(width_multiplier=1.2, resolution=192)
-        exact, latency = counted(exact, backbone), lambda choices: madds_of(space, choices, backbone)
-        table = dataclasses.replace(table, latency_ms=latency(table.choices))
+        exact = counted(exact, backbone)
+        table = dataclasses.replace(table, latency_ms=madds_of(space, table.choices, backbone))
+    latency = rounds.latency_of(table[:4000])
     rows = files.rows_left(arguments.out, COLUMNS) if arguments.out else []
     done = {(row["method"], int(row["total"]), int(row["seed"])) for row in rows}
     for total in map(int, arguments.totals.split(",")):

@@ -33,6 +33,7 @@ PEERS = {
 }
 METHODS = (PNAG, *PEERS, BEST_RECORD)
 SAMPLES = ("method", "budget_ms", "latency_ms", "top1")  # columns of the samples
+DRAWN = 1000  # of them for each budget
 
 Tables = list[tuple[str, list[dict]]]
 """(title, rows) of each table, for the user to read."""
@@ -293,7 +294,7 @@ def _write_samples(
     for proposal in found:
         choices, budget = proposal.choices, digits.shortest(proposal.budget_ms)
         if made is not None:
-            choices = made.sample([proposal.budget_ms], config.eval.samples, config.seed + 1)[0][0]
+            choices = made.sample([proposal.budget_ms], DRAWN, config.seed + 1)[0]
         top1, _, latency_ms = predictors.predict(choices)
         rows += [
             dict(zip(SAMPLES, (config.method, budget, f"{ms:.6g}", f"{accuracy:.4f}"), strict=True))

@@ -17,6 +17,7 @@ from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
 
 TRAINED_BUDGETS = (1, 2, 5, 10, 30)  # K, main paper, Table 4
+SAMPLES = 1000  # a budget: as the policy draws them; refined, all variants would look alike
 BUDGETS, SEARCH, REWARD = "number of budgets", "joint or independent search", "reward"
 
 
@@ -73,6 +74,7 @@ def run(
             records, predictors, config.evaluator, trained_ms, config.seed, variant.accuracy, progress
         )[0]
 
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, samples=SAMPLES))
     if not variant.joint:
         rng = np.random.default_rng([config.seed, 4])
         judges = [evaluator(np.array([budget_ms])) for budget_ms in budgets_ms]
@@ -81,7 +83,6 @@ def run(
     policy, _ = reinforce.train_generator(
         variant.settings, predictors, evaluator(trained_ms), trained_ms, config.seed, progress=progress
     )
-    # As the policy draws them: refined, all variants would look alike.
     return search.propose(policy, predictors, budgets_ms, config.eval.samples, config.seed, config.eval.pessimism)
 
 

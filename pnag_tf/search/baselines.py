@@ -18,6 +18,7 @@ from pnag_tf.space import space as space_lib
 
 # OFA's published settings of its evolutionary search.
 POPULATION, GENERATIONS, PARENTS, MUTATION_PROBABILITY, MUTATION_RATIO = 100, 500, 0.25, 0.1, 0.5
+DRAWN = 1000  # uniform architectures that a random subnet is chosen among
 REDRAWS = 50  # of what exceeds the budget; OFA draws for as long as it takes, which may be for ever
 EXPONENT = -0.07  # MnasNet's
 
@@ -140,7 +141,7 @@ def random_subnet(space, predictors, budgets_ms, rng, config: config_lib.Config)
 
     Where none does, the slowest one within the budget.
     """
-    drawn = candidates.within(predictors, budgets_ms, space.sample(rng, config.eval.samples))
+    drawn = candidates.within(predictors, budgets_ms, space.sample(rng, DRAWN))
     found = []
     for each in drawn:
         near = np.flatnonzero(each.latency_ms >= 0.9 * each.budget_ms)
@@ -174,6 +175,6 @@ def independent(
         seed = int(rng.integers(2**31))
         evaluator = evaluators[number] if evaluators else None
         policy, _ = reinforce.train_generator(settings, predictors, evaluator, [budget_ms], seed)
-        choices = policy.sample([budget_ms], config.eval.samples, seed)[0][0]
+        choices = policy.sample([budget_ms], config.eval.samples, seed)[0]
         found.append(candidates.rank(predictors, budget_ms, choices))
     return found

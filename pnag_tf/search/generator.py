@@ -60,7 +60,7 @@ class Generator:
         self.theta = tf.Variable(theta, dtype=tf.float32, name="theta")
         matrix = tf.TensorSpec([None, len(self.budgets_ms)], tf.float32)
         choices = tf.TensorSpec([None, space.tokens], tf.int32)
-        self._sample = tf.function(self.draw_and_score, input_signature=[matrix, tf.TensorSpec([2], tf.int32)])
+        self._sample = tf.function(self.draw, input_signature=[matrix, tf.TensorSpec([2], tf.int32)])
         self._score = tf.function(self.log_prob, input_signature=[matrix, choices])
 
     # ---- parameters ---------------------------------------------------------------------------------------------
@@ -194,17 +194,11 @@ class Generator:
 
     # ---- numpy in, numpy out ------------------------------------------------------------------------------------
 
-    def sample(self, budgets_ms: np.ndarray, count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Draws `count` architectures for each budget.
-
-        Returns:
-          (choices int32 ``[budgets, count, tokens]``, log-probability and entropy in nats ``[budgets, count]``).
-        """
+    def sample(self, budgets_ms: np.ndarray, count: int, seed: int) -> np.ndarray:
+        """Draws `count` architectures for each budget: choices int32 ``[budgets, count, tokens]``."""
         mix = interpolation.weights(budgets_ms, self.budgets_ms)
         rows = tf.constant(np.repeat(mix, count, 0))
-        choices, log_prob, entropy = (v.numpy() for v in self._sample(rows, tf.constant([seed, 0], tf.int32)))
-        shape = (len(mix), count)
-        return choices.reshape(*shape, -1), log_prob.reshape(shape), entropy.reshape(shape)
+        return self._sample(rows, tf.constant([seed, 0], tf.int32)).numpy().reshape(len(mix), count, -1)
 
     def score(self, budgets_ms: np.ndarray, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log-probability and entropy, ``[n]``, of choices ``[n, tokens]`` under one budget each (``[n]`` or one)."""

@@ -28,6 +28,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, scalars
 
 FILE = "predictors.npz"
+AT_ONCE = 16_384  # architectures that are predicted in one call of the graph
 PAIRS = 3  # of functions that are an ensemble's members where a process predicts
 
 
@@ -100,13 +101,12 @@ class Predictors:
 
         Disagreement is the standard deviation of top-1 over the members of the ensemble.
         """
-        choices = np.atleast_2d(choices).astype(np.int32)
-        return tuple(value.numpy().astype(np.float64) for value in self._predict(choices))
+        parts = [[value.numpy() for value in self._predict(part)] for part in _parts(choices)]
+        return tuple(np.concatenate(values).astype(np.float64) for values in zip(*parts, strict=True))
 
     def members(self, choices: np.ndarray) -> np.ndarray:
         """Top-1 by each member of the ensemble instead of their mean, ``[n, members]``."""
-        choices = np.atleast_2d(choices).astype(np.int32)
-        return self._members(choices).numpy().astype(np.float64)
+        return np.concatenate([self._members(part).numpy() for part in _parts(choices)]).astype(np.float64)
 
     def top1(self, choices: np.ndarray) -> np.ndarray:
         """Predicted accuracy as a fraction, ``[n]``."""
@@ -114,10 +114,9 @@ class Predictors:
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
         """Predicted latency, ``[n]``; cheap where no network takes part."""
-        choices = np.atleast_2d(choices)
         if self._latency.network is not None:
             return self.predict(choices)[2]
-        return self._latency.by_ridge(self.space, choices)
+        return np.concatenate([self._latency.by_ridge(self.space, part) for part in _parts(choices)])
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes one file into `folder`, atomically."""
@@ -135,6 +134,12 @@ class Predictors:
             meta["latency_scale_ms"] = latency.scale_ms
         with files.replacing(pathlib.Path(folder) / FILE) as beside:
             np.savez(beside, meta=json.dumps(meta), **arrays)
+
+
+def _parts(choices: np.ndarray) -> list[np.ndarray]:
+    """Choices in parts, so that the features of a million architectures need not fit into memory."""
+    choices = np.atleast_2d(choices).astype(np.int32)
+    return np.array_split(choices, max(1, -(-len(choices) // AT_ONCE)))
 
 
 def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:

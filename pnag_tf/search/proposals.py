@@ -17,6 +17,9 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import digits, scalars
 
 PARENTS = 50  # per budget, function of accuracy and generation; each has two children
+# Samples are drawn for so many times a budget: where more time makes no network better, the best takes less than allowed.
+BELOW = (1.0, 0.93, 0.86, 0.8)
+REFINED = 100  # candidates of a budget
 ROOM = 1.1  # a budget so many times the largest trained one asks for nothing else: the slowest network, with room
 MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
 
@@ -178,7 +181,9 @@ def propose(
         if not low <= budget_ms <= ROOM * high:
             budget = digits.shortest(budget_ms)
             logging.warning("budget %s ms lies outside the trained range %.4g to %.4g ms", budget, low, high)
-    choices, _, _ = generator.sample(budgets_ms, samples, seed)
+    below_ms = np.outer(budgets_ms, BELOW)
+    choices = generator.sample(below_ms.ravel(), -(-samples // len(BELOW)), seed)
+    choices = choices.reshape(len(budgets_ms), -1, choices.shape[-1])[:, :samples]
     found = [
         candidates.rank(predictors, budget_ms, drawn, pessimism)
         for budget_ms, drawn in zip(budgets_ms, choices, strict=True)
@@ -195,17 +200,22 @@ def refine(
 ) -> list[candidates.Candidates]:
     """Candidates a few steps further up the predictors' hill: mutated and crossed for some generations.
 
-    A policy that still explores rarely draws the very top. All budgets go together: one call of the predictors judges
-    the children of all, and a child made for one budget may serve another.
+    A policy that still explores rarely draws the very top. All budgets go together: a child made for one budget may
+    serve another.
     """
+
+    def top1(choices):
+        mean, disagreement, _ = predictors.predict(choices)
+        return (mean - pessimism * disagreement)[:, None]
+
     budgets_ms = [proposal.budget_ms for proposal in found]
-    for _ in range(generations):
-        pool = []
-        for proposal in found:
-            parents = proposal.choices[:PARENTS]
-            pool += [parents, *offspring(predictors.space, parents, MUTATION, rng)]
-        found = candidates.within(predictors, budgets_ms, np.concatenate(pool), pessimism)
-    return found
+    limits_ms = [candidates.limit_ms(predictors, budget_ms) for budget_ms in budgets_ms]
+    start = np.unique(np.concatenate([proposal.choices[:PARENTS] for proposal in found]), axis=0)
+    met, values, latency_ms = climb(
+        predictors.space, top1, predictors.latency_ms, start, limits_ms, generations, rng, MUTATION
+    )
+    best = [best_within(values, latency_ms, limit_ms, REFINED)[0] for limit_ms in limits_ms]
+    return candidates.within(predictors, budgets_ms, met[np.concatenate(best)], pessimism)
 
 
 def satisfaction(
@@ -216,7 +226,7 @@ def satisfaction(
     seed: int,
 ) -> np.ndarray:
     """The fraction of raw samples predicted within each budget, ``[budgets]`` (Fig. C)."""
-    choices, _, _ = generator.sample(budgets_ms, samples, seed)
+    choices = generator.sample(budgets_ms, samples, seed)
     latency_ms = np.stack([predictors.latency_ms(drawn) for drawn in choices])
     return np.mean(latency_ms <= np.asarray(budgets_ms)[:, None], 1)
 
