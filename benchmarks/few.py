@@ -149,7 +149,7 @@ def main():
 def picture(rows):
     """Regret against the number of measured networks, mean and spread of the seeds, both axes logarithmic."""
     figure = style.new(5.5, 3.6, "Regret by the number of measured networks")
-    axis, names = figure.subplots(), dict.fromkeys(row["method"] for row in rows)
+    axis, names, lowest = figure.subplots(), dict.fromkeys(row["method"] for row in rows), np.inf
     for method, look in style.appearance(list(names)).items():
         totals = sorted({int(row["total"]) for row in rows if row["method"] == method})
         regrets = [
@@ -157,8 +157,10 @@ def picture(rows):
             for total in totals
         ]
         means, spreads = np.array([np.mean(each) for each in regrets]), [np.std(each) for each in regrets]
+        lowest = min(lowest, means.min())
         axis.errorbar(totals, means, spreads, capsize=2, **look | {"label": TITLES.get(method, method)})
     axis.set(xscale="log", yscale="log", xlabel="networks measured in all", ylabel="regret, points of top-1")
+    axis.set_ylim(bottom=0.1 * lowest)  # room for the legend; a spread may reach down to nothing
     ticks = sorted({int(row["total"]) for row in rows})
     axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks], minor=False)
     axis.xaxis.set_minor_locator(ticker.NullLocator())

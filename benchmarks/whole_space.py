@@ -24,9 +24,7 @@ from pnag_tf.search import process, records, rounds
 
 def planned(config, seed, count):
     """The settings of a run that draws `count` random networks."""
-    return dataclasses.replace(
-        config, seed=seed, measure=dataclasses.replace(config.measure, architectures=count)
-    )
+    return dataclasses.replace(config, seed=seed, measure=dataclasses.replace(config.measure, architectures=count))
 
 
 def main():
