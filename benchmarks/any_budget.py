@@ -2,9 +2,9 @@
 
     python benchmarks/any_budget.py RUN [RUN ...] [--budgets 20] [--seconds 2]
 
-Each RUN is the folder of a run of preset `search` that has its generator. Budgets lie in equal ratios over the middle of
-the trained range; none of them was aimed at. The gap is in points of predicted top-1: what the evolution finds less what
-the generator answers, 0 or below where the generator is as good. Milliseconds are of one call for one budget.
+Each RUN is the folder of a run of preset `search` that has its generator. Budgets lie in equal ratios over the trained
+range; none of them was aimed at. The gap is in points of predicted top-1: what the evolution finds less what the
+generator answers, 0 or below where the generator is as good. Milliseconds are of one call for one budget.
 """
 
 import argparse
@@ -32,10 +32,10 @@ def evolve(predictors, budget_ms, seconds, rng):
     return best.top1[0]
 
 
-def timed(answer):
-    """(predicted top-1 of an answer, NaN where it misses the budget; milliseconds of the call)."""
+def timed(policy, predictors, budget_ms, seed, samples, generations):
+    """(predicted top-1 of the generator's answer, NaN where it misses the budget; milliseconds of the call)."""
     start = time.perf_counter()
-    (found,) = answer()
+    (found,) = search.propose(policy, predictors, np.array([budget_ms]), samples, seed, 0.0, generations)
     took = 1e3 * (time.perf_counter() - start)
     return (found.top1[0] if found.latency_ms[0] <= found.budget_ms else np.nan), took
 
@@ -46,24 +46,20 @@ def main():
     parser.add_argument("--budgets", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=2.0)
     arguments = parser.parse_args()
-    space, how = space_lib.SearchSpace(), presets.preset("search").eval
-    ways = {"as the preset asks": (how.samples, how.refinement), f"{PLAIN} samples, unrefined": (PLAIN, 0)}
+    space, preset = space_lib.SearchSpace(), presets.preset("search").eval
+    ways = {"as the preset asks": (preset.samples, preset.refinement), f"{PLAIN} samples, unrefined": (PLAIN, 0)}
     gaps, times = {name: [] for name in ways}, {name: [] for name in ways}
     for seed, run in enumerate(arguments.runs):
         predictors, policy = predictor.load(run / "predictors", space), generator.load(run / "generator", space)
         low, high = policy.budgets_ms[[0, -1]]
         budgets_ms = np.geomspace(low, high, arguments.budgets + 2)[1:-1]
-        for samples, generations in ways.values():  # traces
-            search.propose(policy, predictors, budgets_ms[:1], samples, 0, 0.0, generations)
+        for how in ways.values():  # traces
+            timed(policy, predictors, budgets_ms[0], seed, *how)
         for budget_ms in budgets_ms:
             best = evolve(predictors, budget_ms, arguments.seconds, np.random.default_rng([seed, 1]))
             line = f"{run} {budget_ms:7.3f} ms: evolution {100 * best:.3f}"
-            for name, (samples, generations) in ways.items():
-                top1, took = timed(
-                    lambda how=(samples, generations): search.propose(
-                        policy, predictors, np.array([budget_ms]), how[0], seed, 0.0, how[1]
-                    )
-                )
+            for name, how in ways.items():
+                top1, took = timed(policy, predictors, budget_ms, seed, *how)
                 gaps[name].append(100 * (best - top1))
                 times[name].append(took)
                 line += f"; {name}: gap {gaps[name][-1]:+.3f}, {took:.0f} ms"

@@ -17,7 +17,7 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import digits, scalars
 
 PARENTS = 50  # per budget, function of accuracy and generation; each has two children
-# Samples are drawn for so many times a budget: where more time makes no network better, the best takes less than allowed.
+# Samples are drawn for so many times a budget: where more time makes no network better, the best leaves some.
 BELOW = (1.0, 0.93, 0.86, 0.8)
 REFINED = 100  # candidates of a budget
 ROOM = 1.1  # a budget so many times the largest trained one asks for nothing else: the slowest network, with room
@@ -171,6 +171,7 @@ def propose(
     """Many architectures for each budget in one batch; those predicted over budget dropped, the rest ranked.
 
     Args:
+      samples: of a budget; a part of them is drawn for somewhat smaller ones, see `BELOW`.
       refinement: generations of `refine`.
 
     A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range where
