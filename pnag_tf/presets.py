@@ -253,7 +253,7 @@ def _demo(resolution: int) -> config_lib.Config:
         finetune=config_lib.Finetune(
             epochs=2, equalise=0.5, optimizer="muon", learning_rate=0.04, least_steps=500, processes=0
         ),
-        # Half of them in rounds: better than 160 at random (benchmarks/whole_space.py).
+        # Half of them in rounds: as good as twice as many at random (benchmarks/whole_space.py).
         eval=config_lib.Eval(**_ANSWER, measurements=80),
         **_OF_FEW_RECORDS,
     )
