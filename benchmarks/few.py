@@ -113,9 +113,7 @@ def main():
     parser.add_argument("--start", type=int, default=40, help="records that every method starts with")
     parser.add_argument("--noise_images", type=int, default=0)
     parser.add_argument("--worst_top1", type=float, default=0.7, help="of the hypervolume's corner")
-    parser.add_argument(
-        "--madds", action="store_true", help="latency is 1e-7 of the multiply-adds at width 1.2, 192 px"
-    )
+    parser.add_argument("--madds", action="store_true", help="latency is 1e-7 times multiply-adds, width 1.2, 192 px")
     parser.add_argument("--picture", type=pathlib.Path, default=None, help="regret against measured networks")
     parser.add_argument("--out", type=pathlib.Path, default=None)
     arguments = parser.parse_args()

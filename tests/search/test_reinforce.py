@@ -97,7 +97,7 @@ def test_learns_what_is_rewarded(space, predictors, trained):
     assert history[-1]["reward"] > history[0]["reward"] + 0.5
     assert history[-1]["entropy"] < history[0]["entropy"] - 1
     assert history[-1]["iteration"] == 300 and 0 <= history[-1]["within_budget"] <= 1
-    choices, _, _ = found.sample(evaluator.budgets_ms, 200, 0)
+    choices = found.sample(evaluator.budgets_ms, 200, 0)
     latency_ms = [predictors.latency_ms(drawn).mean() for drawn in choices]
     assert latency_ms[0] + 0.5 < latency_ms[-1] and (latency_ms <= evaluator.budgets_ms).all()
 
