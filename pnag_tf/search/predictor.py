@@ -28,7 +28,6 @@ from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, scalars
 
 FILE = "predictors.npz"
-AT_ONCE = 16_384  # architectures that are predicted in one call of the graph
 PAIRS = 3  # of functions that are an ensemble's members where a process predicts
 
 
@@ -101,12 +100,12 @@ class Predictors:
 
         Disagreement is the standard deviation of top-1 over the members of the ensemble.
         """
-        parts = [[value.numpy() for value in self._predict(part)] for part in _parts(choices)]
+        parts = [[value.numpy() for value in self._predict(part)] for part in process.in_parts(choices)]
         return tuple(np.concatenate(values).astype(np.float64) for values in zip(*parts, strict=True))
 
     def members(self, choices: np.ndarray) -> np.ndarray:
         """Top-1 by each member of the ensemble instead of their mean, ``[n, members]``."""
-        return np.concatenate([self._members(part).numpy() for part in _parts(choices)]).astype(np.float64)
+        return np.concatenate([self._members(part).numpy() for part in process.in_parts(choices)]).astype(np.float64)
 
     def top1(self, choices: np.ndarray) -> np.ndarray:
         """Predicted accuracy as a fraction, ``[n]``."""
@@ -116,7 +115,7 @@ class Predictors:
         """Predicted latency, ``[n]``; cheap where no network takes part."""
         if self._latency.network is not None:
             return self.predict(choices)[2]
-        return np.concatenate([self._latency.by_ridge(self.space, part) for part in _parts(choices)])
+        return np.concatenate([self._latency.by_ridge(self.space, part) for part in process.in_parts(choices)])
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes one file into `folder`, atomically."""
@@ -134,12 +133,6 @@ class Predictors:
             meta["latency_scale_ms"] = latency.scale_ms
         with files.replacing(pathlib.Path(folder) / FILE) as beside:
             np.savez(beside, meta=json.dumps(meta), **arrays)
-
-
-def _parts(choices: np.ndarray) -> list[np.ndarray]:
-    """Choices in parts, so that the features of a million architectures need not fit into memory."""
-    choices = np.atleast_2d(choices).astype(np.int32)
-    return np.array_split(choices, max(1, -(-len(choices) // AT_ONCE)))
 
 
 def load(folder: str | os.PathLike, space: space_lib.SearchSpace) -> Predictors:

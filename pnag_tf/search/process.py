@@ -27,6 +27,7 @@ BOUNDS = [(-9.0, 9.0)] * 6 + [(-12.0, 2.0)]
 JITTER = 1e-6
 FITTED = 300  # records that variances are fitted to, at most; half of them the last ones
 MOST = 3000  # records; of more their covariances take minutes
+AT_ONCE = 16_384  # architectures whose features are in memory
 WAVES = 512  # of a random function that the squared exponential is drawn as
 
 
@@ -56,6 +57,10 @@ class Functions:
 
     def __call__(self, choices: np.ndarray) -> np.ndarray:
         """Their values, float64 ``[n, m]``, at choices ``[n, tokens]``."""
+        return np.concatenate([self._values(part) for part in in_parts(choices)])
+
+    def _values(self, choices: np.ndarray) -> np.ndarray:
+        """The same of few choices."""
         one_hot = self.space.one_hot(choices)
         near = np.exp(-np.float32(self.decay) * _squares(one_hot, self.known))
         varying = near @ self.weights + np.cos(one_hot @ self.waves + self.phases) @ self.heights
@@ -155,6 +160,12 @@ class Process:
             _decay(self.space, variances),
             (self.unit * variances[LOCAL] * weights).astype(np.float32),
         )
+
+
+def in_parts(choices: np.ndarray) -> list[np.ndarray]:
+    """Choices ``[n, tokens]`` in parts, so that the features of a million architectures need not fit into memory."""
+    choices = np.atleast_2d(choices).astype(np.int32)
+    return np.array_split(choices, max(1, -(-len(choices) // AT_ONCE)))
 
 
 def fit(records: records_lib.Records, rng: np.random.Generator) -> Process:
