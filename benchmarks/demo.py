@@ -2,10 +2,10 @@
 
     python benchmarks/demo.py --workdir runs/bench [--seeds 3] [--readings each,shared] [-- FLAGS OF pnag_tf.main]
 
-For each seed: the whole demo, then best_record (random search with as many measured networks), EVO and random subnets
-with the same fine-tuning, then networks off the shelf, each trained as long as the demo took ('each'), or all together
-('shared'). What is behind `--` goes to every command, such as `--dataset=folder --data_dir=photos`. Finished parts are
-kept: called again, it goes on.
+For each seed: the whole demo, then best_record (the best of the random networks that its rounds begin with), EVO and
+random subnets with the same fine-tuning, then networks off the shelf, each trained as long as the demo took ('each'),
+or all together ('shared'). What is behind `--` goes to every command, such as `--dataset=folder --data_dir=photos`.
+Finished parts are kept: called again, it goes on.
 
 Printed are mean and spread over the seeds: per budget and method test top-1 and latency, the networks off the shelf,
 who is dominated by whom, how much of the records' differences is signal, and the minutes of each stage.

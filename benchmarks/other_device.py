@@ -67,10 +67,8 @@ def main():
     arguments = parser.parse_args()
     config, seed = presets.preset("search"), arguments.seed
     space, how = config.space, config.eval
-    known, policy = (
-        records.read(arguments.run / "records.csv", space),
-        generator.load(arguments.run / "generator", space),
-    )
+    known = records.read(arguments.run / "records.csv", space)
+    policy = generator.load(arguments.run / "generator", space)
     each = np.linspace(*policy.budgets_ms[[0, -1]], 30)
     samples = policy.sample(each, -(-how.samples // len(each)), seed).reshape(-1, space.tokens)
     uniform = space.sample(np.random.default_rng([seed, 2]), len(samples))

@@ -15,11 +15,12 @@ import pathlib
 import sys
 
 import numpy as np
+import peers
 from scipy import stats
 
 from pnag_tf import presets
 from pnag_tf.run import learn, measure
-from pnag_tf.search import process, records, rounds
+from pnag_tf.search import process, records
 
 
 def planned(config, seed, count):
@@ -56,12 +57,8 @@ def main():
         first, later = map(int, plan.split("+"))
         rows = []
         for seed in range(arguments.seeds):
-            rng, climbers = np.random.default_rng([seed, 1]), None
-            known = at(measure.draw(planned(config, seed, first)))
-            parts = rounds.sizes(later, len(budgets_ms))
-            for number, size in enumerate(parts):
-                spread = rounds.spread(number, len(parts))
-                known, climbers = rounds.grow(known, latency, budgets_ms, size, rng, at, spread, climbers)
+            rng, start = np.random.default_rng([seed, 1]), at(measure.draw(planned(config, seed, first)))
+            known = peers.pnag(start, at, latency, budgets_ms, later, rng)
             values, new = process.fit(known, rng).top1(table.choices), known.lacks(table.choices)
             measured, anywhere = best(np.where(new, 0, values)), best(values)
             tau = stats.kendalltau(values[new], table.top1[new]).statistic

@@ -62,16 +62,23 @@ def near_frontier(
     Returns:
       Records with predicted labels; `start` is not among them.
     """
+    generations = max(1, -(-count // (2 * PARENTS * len(budgets_ms))))
+    top1 = _pessimistic(predictors, pessimism)
+    met, labels, latency_ms = climb(
+        predictors.space, top1, predictors.latency_ms, start, budgets_ms, generations, rng, 0.1
+    )
+    new = slice(len(start), len(start) + count)
+    return records_lib.Records(predictors.space, met[new], labels[new, 0], latency_ms[new])
+
+
+def _pessimistic(predictors: predictor_lib.Predictors, pessimism: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Predicted top-1 less `pessimism` × disagreement, as a function for `climb`."""
 
     def top1(choices):
         mean, disagreement, _ = predictors.predict(choices)
         return (mean - pessimism * disagreement)[:, None]
 
-    generations = max(1, -(-count // (2 * PARENTS * len(budgets_ms))))
-    space, latency = predictors.space, predictors.latency_ms
-    met, labels, latency_ms = climb(space, top1, latency, start, budgets_ms, generations, rng, 0.1)
-    new = slice(len(start), len(start) + count)
-    return records_lib.Records(predictors.space, met[new], labels[new, 0], latency_ms[new])
+    return top1
 
 
 def climb(
@@ -189,7 +196,7 @@ def propose(
         candidates.rank(predictors, budget_ms, drawn, pessimism)
         for budget_ms, drawn in zip(budgets_ms, choices, strict=True)
     ]
-    return refine(found, predictors, refinement, np.random.default_rng([seed, 5]), pessimism) if refinement else found
+    return refine(found, predictors, refinement, np.random.default_rng([seed, 5]), pessimism)
 
 
 def refine(
@@ -204,14 +211,12 @@ def refine(
     A policy that still explores rarely draws the very top. All budgets go together: a child made for one budget may
     serve another.
     """
-
-    def top1(choices):
-        mean, disagreement, _ = predictors.predict(choices)
-        return (mean - pessimism * disagreement)[:, None]
-
+    if not generations:
+        return found
     budgets_ms = [proposal.budget_ms for proposal in found]
     limits_ms = [candidates.limit_ms(predictors, budget_ms) for budget_ms in budgets_ms]
     start = np.unique(np.concatenate([proposal.choices[:PARENTS] for proposal in found]), axis=0)
+    top1 = _pessimistic(predictors, pessimism)
     met, values, latency_ms = climb(
         predictors.space, top1, predictors.latency_ms, start, limits_ms, generations, rng, MUTATION
     )
