@@ -5,21 +5,36 @@ chose and `measure` measured; `latency` gives the latency of any architecture wi
 that their authors publish. Those with a library of their own need `pip install -e '.[peers]'`.
 """
 
+import dataclasses
 import functools
 
 import numpy as np
 from scipy import interpolate, stats
 from sklearn import gaussian_process, model_selection, neural_network, tree
 
-from pnag_tf.search import baselines, process, rounds
+from pnag_tf import presets
+from pnag_tf.search import baselines, pareto, predictor, process, proposals, reinforce, rounds
 
 
 def pnag(start, measure, latency, budgets_ms, count, rng):
     """PNAG's rounds."""
-    table, climbers, parts = start, None, rounds.sizes(count, len(budgets_ms))
-    for number, size in enumerate(parts):
-        spread = rounds.spread(number, len(parts))
-        table, climbers = rounds.grow(table, latency, budgets_ms, size, rng, measure, spread, climbers)
+    plan = rounds.Plan(count)
+    return rounds.grow(plan, start, lambda _: latency, budgets_ms, lambda _: rng, measure)
+
+
+def pnag_generator(start, measure, latency, budgets_ms, count, rng, every=10, samples=100):
+    """PNAG's rounds that every tenth time also start from a generator's samples, trained on what is known by then."""
+    settings, seed, plan = presets.preset("search"), int(rng.integers(2**31)), rounds.Plan(count)
+    table, state = start, rounds.BEGINNING
+    while rounds.left(plan, len(budgets_ms), state):
+        table, state = rounds.step(plan, table, lambda _: latency, budgets_ms, lambda _: rng, measure, state)
+        if state.done % every == every // 2:
+            known = predictor.train(table, settings.predictors, seed)
+            trained_ms = proposals.training_budgets(table, settings.generator)
+            judge, _ = proposals.train_evaluator(table, known, settings.evaluator, trained_ms, seed)
+            policy, _ = reinforce.train_generator(settings.generator, known, judge, trained_ms, seed)
+            drawn = policy.sample(budgets_ms, samples, seed).reshape(-1, table.space.tokens)
+            state = dataclasses.replace(state, climbers=np.concatenate([state.climbers, drawn]))
     return table
 
 
@@ -199,4 +214,55 @@ def tpe(*arguments):
     return _optuna(*arguments, functools.partial(optuna.samplers.TPESampler, n_startup_trials=0))
 
 
-METHODS = {each.__name__: each for each in (pnag, evo, nsganetv2, weaknas, tpe, nsga2, random)}
+def qnehvi(start, measure, latency, budgets_ms, count, rng, pool=1000, per_round=10):
+    """BoTorch's qNEHVI (Daulton et al. 2021, arXiv:2105.08195) on one-hot features, ten networks a round.
+
+    The Gaussian process is BoTorch's default; latency is known. The acquisition is maximised, greedily, over mutants
+    and crossings of what is not dominated, since a gradient in one-hot features leads to no architecture.
+    """
+    import torch
+    from botorch import fit, models, optim
+    from botorch.acquisition.multi_objective import logei
+    from botorch.models import deterministic
+    from botorch.models.transforms import outcome
+    from gpytorch import mlls
+
+    def tensor(values):
+        return torch.tensor(np.asarray(values), dtype=torch.float64)
+
+    table, space = start, start.space
+    torch.manual_seed(int(rng.integers(2**31)))
+    known = {}  # latency of what a round looks at, by its features
+
+    def negative_ms(features):
+        rows = features.reshape(-1, features.shape[-1]).numpy().astype(bool)
+        found = [known[np.packbits(row).tobytes()] for row in rows]
+        return -tensor(found).reshape(*features.shape[:-1], 1)
+
+    for size in rounds.sizes(count, len(budgets_ms), max(1, count // per_round)):
+        front = table.choices[pareto.frontier(table.latency_ms, table.top1)]
+        found = np.concatenate(proposals.offspring(space, front, baselines.MUTATION_PROBABILITY, rng, 2 * pool))
+        found = np.unique(found, axis=0)
+        found = found[table.lacks(found) & (latency(found) <= max(budgets_ms))]
+        found = found[rng.permutation(len(found))[:pool]]
+        inputs, options = space.one_hot(table.choices), space.one_hot(found)
+        keys = [np.packbits(row.astype(bool)).tobytes() for row in np.concatenate([inputs, options])]
+        known = dict(zip(keys, np.concatenate([table.latency_ms, latency(found)]), strict=True))
+        top1 = models.SingleTaskGP(
+            tensor(inputs), tensor(table.top1)[:, None], tensor(np.full((len(table), 1), 1e-8)),
+            outcome_transform=outcome.Standardize(1),
+        )  # fmt: skip
+        fit.fit_gpytorch_mll(mlls.ExactMarginalLogLikelihood(top1.likelihood, top1))
+        acquisition = logei.qLogNoisyExpectedHypervolumeImprovement(
+            models.ModelList(top1, deterministic.GenericDeterministicModel(negative_ms)),
+            ref_point=[table.top1.min(), -max(budgets_ms)],
+            X_baseline=tensor(inputs),
+            prune_baseline=True,
+        )
+        picked, _ = optim.optimize_acqf_discrete(acquisition, min(size, len(found)), tensor(options))
+        places = [keys.index(np.packbits(row.astype(bool)).tobytes()) - len(table) for row in picked.numpy()]
+        table = table.append(measure(found[places]))
+    return table
+
+
+METHODS = {each.__name__: each for each in (pnag, pnag_generator, evo, nsganetv2, weaknas, qnehvi, tpe, nsga2, random)}

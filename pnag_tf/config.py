@@ -189,6 +189,7 @@ class Eval:
     # that are worth it; 0 = no rounds. Given records do not count.
     measurements: int = 0
     rounds: int = 0  # that these come in; 0 = as many as suit their number
+    minutes: float = 0.0  # that rounds may take, choosing and measuring; 0 = as long as they need
     measure_command: str = ""  # shell command that measures; empty = the supernet and the device
     measure_timeout_s: float = 3600.0  # for one call of the measuring command
 

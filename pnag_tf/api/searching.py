@@ -202,13 +202,14 @@ class Search:
         """
         self._learnt("rounds")
         how = self._asked(budgets_ms, rounds=rounds, measurements=measurements)
-        table, climbers = self.records, None
-        asking = functools.partial(_measured, measure, table.space)
-        parts = rounds_lib.sizes(measurements, len(how.budgets), rounds)
-        for number, count in enumerate(parts):
-            latency, rng = rounds_lib.latency_of(table), np.random.default_rng([self.config.seed, 4, number])
-            spread = rounds_lib.spread(number, len(parts))
-            table, climbers = rounds_lib.grow(table, latency, how.budgets, count, rng, asking, spread, climbers)
+        table = rounds_lib.grow(
+            rounds_lib.Plan(measurements, rounds),
+            self.records,
+            rounds_lib.latency_of,
+            how.budgets,
+            lambda number: np.random.default_rng([self.config.seed, 4, number]),
+            functools.partial(_measured, measure, self.records.space),
+        )
         self.fit(table, callbacks)
         self._grown = True
         return self

@@ -256,7 +256,7 @@ def _propose(
     limits: limits_lib.Limits,
 ) -> list[candidates_lib.Candidates]:
     """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
-    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context.config, table)
+    config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context, table)
     if config.method == BEST_RECORD:
         drawn = learn.drawn(context, table)
         drawn = drawn[limits.keeps(drawn.choices)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import shutil
 
 import numpy as np
 
-from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import measure
 from pnag_tf.search import evaluator as evaluator_lib
@@ -16,6 +16,7 @@ from pnag_tf.search import generator as generator_lib
 from pnag_tf.search import predictor, proposals, reinforce
 from pnag_tf.search import records as records_lib
 from pnag_tf.search import rounds as rounds_lib
+from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files, frozen
 
 BUDGETS = 5  # where none are asked for
@@ -28,17 +29,26 @@ class Progress:
     Attributes:
       records: how many there were before the first round.
       begun: how many there were when the measurements asked for were planned.
-      measurements, rounds: as they were asked for then.
-      done: rounds of this plan.
-      climbers: architectures that the next round's evolution goes on from.
+      measurements, rounds, minutes: as they were asked for then.
+      done, measured, seconds, climbers: a `rounds.State` of this plan, its architectures as strings.
     """
 
     records: int
     begun: int
     measurements: int
     rounds: int
+    minutes: float = 0.0
     done: int = 0
+    measured: int = 0
+    seconds: float = 0.0
     climbers: tuple[str, ...] = ()
+
+    def state(self, space: space_lib.SearchSpace) -> rounds_lib.State:
+        return rounds_lib.State(self.done, self.measured, self.seconds, space.encode(self.climbers))
+
+    def at(self, state: rounds_lib.State, space: space_lib.SearchSpace) -> Progress:
+        """The same plan, further on."""
+        return dataclasses.replace(self, **vars(state) | {"climbers": tuple(map(str, space.decode(state.climbers)))})
 
 
 def drawn(context: context_lib.Context, table: records_lib.Records) -> records_lib.Records:
@@ -53,57 +63,59 @@ def _progress(context: context_lib.Context) -> Progress | None:
     if not path.exists():
         return None
     saved = files.read_json(path)
-    if "begun" not in saved:
+    if "measured" not in saved:
         raise errors.UserError(f"{path}: expected rounds of this version, found an earlier one's; begin a new run")
     return frozen.restore(Progress, saved)
 
 
-def _plan(context: context_lib.Context) -> Progress:
-    """The rounds under way; a new plan where none is, or where another number of measurements is asked for."""
+def _planned(context: context_lib.Context) -> Progress:
+    """The rounds under way; a new plan where none is, or where something else is asked for."""
     known, how = _progress(context), context.config.eval
-    if known and (known.measurements, known.rounds) == (how.measurements, how.rounds):
+    if known and (known.measurements, known.rounds, known.minutes) == (how.measurements, how.rounds, how.minutes):
         return known
     there = context.layout.records.exists()
     begun = len(measure.read_records(context)) if there else context.config.measure.architectures
-    return Progress(known.records if known else begun, begun, how.measurements, how.rounds)
+    return Progress(known.records if known else begun, begun, how.measurements, how.rounds, how.minutes)
+
+
+def _plan(context: context_lib.Context, progress: Progress) -> rounds_lib.Plan:
+    """What its rounds may spend: records count, but those that were given, which others measured."""
+    own = progress.begun - (progress.records if context.records_file else 0)
+    return rounds_lib.Plan(progress.measurements - own, progress.rounds, 60 * progress.minutes or math.inf)
 
 
 def rounds_left(context: context_lib.Context) -> list[int]:
-    """How many networks each round that is still to come measures."""
-    return _left(context, _plan(context)) if context.config.eval.measurements else []
-
-
-def _left(context: context_lib.Context, plan: Progress) -> list[int]:
-    """`rounds_left` of a plan."""
-    own = plan.begun - (plan.records if context.records_file else 0)  # given records were measured by others
-    budgets = len(context.config.eval.budgets) or BUDGETS
-    return rounds_lib.sizes(plan.measurements - own, budgets, plan.rounds)[plan.done :]
+    """How many networks each round that is still to come measures, by what is known so far."""
+    config = context.config
+    if not config.eval.measurements:
+        return []
+    progress, budgets = _planned(context), len(config.eval.budgets) or BUDGETS
+    return rounds_lib.left(_plan(context, progress), budgets, progress.state(config.space))
 
 
 def rounds(context: context_lib.Context) -> None:
     """Measures where it counts; what was learned from fewer records goes, to be learned anew."""
     config, layout = context.config, context.layout
-    plan = _plan(context)
-    left = _left(context, plan)
+    progress = _planned(context)
     for folder in (layout.predictors, layout.evaluator, layout.generator):
         shutil.rmtree(folder, ignore_errors=True)
-    table, climbers = measure.read_records(context), config.space.encode(plan.climbers)
-    measuring = functools.partial(measure.measure, context)
-    for number, count in enumerate(left, plan.done):
-        with context.timed("rounds"):
-            table, climbers = rounds_lib.grow(
-                table,
-                measure.latency_model(context, table),
-                np.array(budgets_ms(config, table)),
-                count,
-                np.random.default_rng([config.seed, 4, plan.begun, number]),
-                measuring,
-                rounds_lib.spread(number, plan.done + len(left)),
-                climbers,
-            )
-        records_lib.write(layout.records, table)
-        kept = tuple(map(str, config.space.decode(climbers)))
-        files.write_json(layout.rounds, dataclasses.asdict(dataclasses.replace(plan, done=number + 1, climbers=kept)))
+    table = measure.read_records(context)
+
+    def keep(grown: records_lib.Records, state: rounds_lib.State) -> None:
+        records_lib.write(layout.records, grown)
+        files.write_json(layout.rounds, dataclasses.asdict(progress.at(state, config.space)))
+
+    with context.timed("rounds"):
+        rounds_lib.grow(
+            _plan(context, progress),
+            table,
+            functools.partial(measure.latency_model, context),
+            np.array(budgets_ms(context, table)),
+            lambda number: np.random.default_rng([config.seed, 4, progress.begun, number]),
+            functools.partial(measure.measure, context),
+            progress.state(config.space),
+            keep,
+        )
 
 
 def predictors(context: context_lib.Context) -> None:
@@ -168,14 +180,15 @@ def read_generator(context: context_lib.Context) -> generator_lib.Generator:
     return generator_lib.load(context.layout.generator, context.config.space)
 
 
-def budgets_ms(config: config_lib.Config, table: records_lib.Records) -> list[float]:
+def budgets_ms(context: context_lib.Context, table: records_lib.Records) -> list[float]:
     """The budgets asked for; five in equal ratios over the range of the records where none are.
 
-    The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
+    The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement. Records of
+    rounds, which aim at these budgets, do not count.
     """
-    if config.eval.budgets:
-        return list(config.eval.budgets)
-    latency_ms = table.latency_ms
+    if context.config.eval.budgets:
+        return list(context.config.eval.budgets)
+    latency_ms = drawn(context, table).latency_ms
     found = [
         float(f"{budget:.3g}") for budget in np.geomspace(1.1 * latency_ms.min(), 1.06 * latency_ms.max(), BUDGETS)
     ]

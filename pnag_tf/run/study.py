@@ -46,7 +46,7 @@ def _ablated(
     predictors: predictor_lib.Predictors,
 ) -> list[dict]:
     """What a variant proposes, one row a budget, by its file where that is for the same budgets."""
-    config, budgets_ms = context.config, np.array(learn.budgets_ms(context.config, table))
+    config, budgets_ms = context.config, np.array(learn.budgets_ms(context, table))
     path, columns = context.layout.ablation / f"{variant.name}.csv", [*evaluate.ROW[1:]]
     columns += ["measured_top1", "measured_latency_ms"] if config.eval.measure_command else []
     rows = files.rows_left(path)

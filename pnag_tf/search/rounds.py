@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -10,6 +13,9 @@ from pnag_tf.search import candidates, measuring, process
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import proposals as search
 from pnag_tf.search import records as records_lib
+
+# records -> a function of choices [n, tokens] that gives their latency in ms, [n], without measuring
+Latency = Callable[[records_lib.Records], Callable[[np.ndarray], np.ndarray]]
 
 MOST = 30  # rounds
 FUNCTIONS = 4  # drawn from the process in each round
@@ -68,24 +74,95 @@ def choose(
     return met[new[chosen]], met[new[climbers]]
 
 
-def grow(
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What all rounds together may spend.
+
+    Attributes:
+      count: networks to measure, at most.
+      rounds: how many there are; see `sizes`.
+      seconds: of measuring and choosing, at most, where the next round is expected to take as long as those before;
+        `rounds` counts for nothing then.
+    """
+
+    count: int
+    rounds: int = 0
+    seconds: float = math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """How far rounds are.
+
+    Attributes:
+      done: rounds.
+      measured: networks that were asked for in them.
+      seconds: that they took.
+      climbers: choices that the next one's evolution goes on from, ``[n, tokens]``; None before the first.
+    """
+
+    done: int = 0
+    measured: int = 0
+    seconds: float = 0.0
+    climbers: np.ndarray | None = None
+
+
+BEGINNING = State()
+
+
+def left(plan: Plan, budgets: int, state: State) -> list[int]:
+    """How many networks each of the rounds to come measures, by what is known so far."""
+    if plan.seconds == math.inf:
+        return sizes(plan.count, budgets, plan.rounds)[state.done :]
+    fit = 2 * budgets  # to begin with, to know what one takes
+    if state.measured:
+        fit = int((plan.seconds - state.seconds) * state.measured / state.seconds)
+    count = min(plan.count - state.measured, fit)
+    each = max(2 * budgets, -(-(state.measured + count) // MOST))
+    return sizes(count, budgets, -(-count // each))
+
+
+def step(
+    plan: Plan,
     records: records_lib.Records,
-    latency: Callable[[np.ndarray], np.ndarray],
+    latency: Latency,
     budgets_ms: np.ndarray,
-    count: int,
-    rng: np.random.Generator,
+    rng: Callable[[int], np.random.Generator],
     measure: measuring.Measure,
-    spread: float = 1.0,
-    climbers: np.ndarray | None = None,
-) -> tuple[records_lib.Records, np.ndarray]:
-    """(the records with up to `count` new ones that `choose` finds worth measuring, the climbers of `choose`)."""
-    chosen, climbers = choose(records, latency, budgets_ms, count, rng, spread, climbers)
-    return (records.append(measure(chosen)) if len(chosen) else records), climbers
+    state: State,
+) -> tuple[records_lib.Records, State]:
+    """One round; as `grow`. The first ones explore, the last ones take what is known."""
+    begun, parts = time.monotonic(), left(plan, len(budgets_ms), state)
+    after = state.done / max(1, state.done + len(parts) - 1)
+    spread = FIRST_SPREAD + (LAST_SPREAD - FIRST_SPREAD) * after
+    chosen, climbers = choose(records, latency(records), budgets_ms, parts[0], rng(state.done), spread, state.climbers)
+    if len(chosen):
+        records = records.append(measure(chosen))
+    seconds = state.seconds + time.monotonic() - begun
+    return records, State(state.done + 1, state.measured + parts[0], seconds, climbers)
 
 
-def spread(number: int, rounds: int) -> float:
-    """How far a round's functions lie from their mean: the first ones explore, the last ones take what is known."""
-    return FIRST_SPREAD + (LAST_SPREAD - FIRST_SPREAD) * number / max(1, rounds - 1)
+def grow(
+    plan: Plan,
+    records: records_lib.Records,
+    latency: Latency,
+    budgets_ms: np.ndarray,
+    rng: Callable[[int], np.random.Generator],
+    measure: measuring.Measure,
+    state: State = BEGINNING,
+    keep: Callable[[records_lib.Records, State], None] = lambda records, state: None,
+) -> records_lib.Records:
+    """The records with what all rounds of a plan measure.
+
+    Args:
+      rng: of a round by its number, so that rounds that go on from a state repeat those that were never interrupted.
+      state: of the rounds of this plan that `records` has already.
+      keep: called with records and state after each round.
+    """
+    while left(plan, len(budgets_ms), state):
+        records, state = step(plan, records, latency, budgets_ms, rng, measure, state)
+        keep(records, state)
+    return records
 
 
 def latency_of(records: records_lib.Records) -> Callable[[np.ndarray], np.ndarray]:

@@ -294,7 +294,7 @@ class SearchSpace:
     def decode(self, choices: np.ndarray) -> list[Architecture]:
         """Architectures of a batch of choices ``[n, tokens]``."""
         choices = np.atleast_2d(choices)
-        layers = self.layer_active(choices).reshape(len(choices), -1)
+        layers = self.layer_active(choices).reshape(len(choices), self.layers)
         depths = self.depth_values(choices)
         ratios = np.where(layers, np.asarray(self.ratios)[choices[:, self.ratio_columns.ravel()]], 0)
         kernels = np.where(layers, np.asarray(self.kernels)[choices[:, self.kernel_columns.ravel()]], 0)

@@ -31,8 +31,10 @@ def test_choose_spends_no_measurement_twice(truth):
     assert {row.tobytes() for row in chosen} == {row.tobytes() for row in everything[10:]}
     chosen, climbers = choose(known, [20.0], 60)
     assert len(chosen) == 0 and len(climbers) == 0
-    grown, _ = rounds.grow(known, rounds.latency_of(known), [20.0], 5, np.random.default_rng(0), None)
-    assert grown is known
+    plan, kept = rounds.Plan(5), []
+    rng = lambda number: np.random.default_rng(number)  # noqa: E731
+    grown = rounds.grow(plan, known, rounds.latency_of, [20.0], rng, None, keep=lambda *now: kept.append(now))
+    assert grown is known and kept[-1][1].measured == 5 and tiny.decode(kept[-1][1].climbers) == []
 
 
 def test_rounds_find_more_than_as_many_random_networks(space, truth):
@@ -41,11 +43,9 @@ def test_rounds_find_more_than_as_many_random_networks(space, truth):
     def measure(choices):
         return records.Records(space, choices, *truth(choices))
 
-    found, climbers = measure(space.sample(rng, 24)), None
-    parts = rounds.sizes(96, len(budgets_ms))
-    for number, count in enumerate(parts):
-        latency, spread = rounds.latency_of(found), rounds.spread(number, len(parts))
-        found, climbers = rounds.grow(found, latency, budgets_ms, count, rng, measure, spread, climbers)
+    found = rounds.grow(
+        rounds.Plan(96), measure(space.sample(rng, 24)), rounds.latency_of, budgets_ms, lambda number: rng, measure
+    )
     assert len(found) == 120
     random = measure(space.sample(rng, 2000))
     for budget_ms in budgets_ms:
@@ -61,6 +61,37 @@ def test_of_very_many_records_the_best_are_taken(table, monkeypatch):
     best = rounds.best_measured(table, 7.0, 20)
     assert not near.lacks(best.choices).any()
     assert rounds._near(near, [7.0], np.random.default_rng(0)) is near
+
+
+def test_rounds_go_on_from_a_state_as_if_they_had_not_stopped(space, truth):
+    def measure(choices):
+        return records.Records(space, choices, *truth(choices))
+
+    plan, budgets_ms, kept = rounds.Plan(24, 4), [7.0, 9.0], []
+    start = measure(space.sample(np.random.default_rng(0), 24))
+    how = (rounds.latency_of, budgets_ms, np.random.default_rng, measure)
+    whole = rounds.grow(plan, start, *how, keep=lambda *now: kept.append(now))
+    assert [state.done for _, state in kept] == [1, 2, 3, 4] and kept[-1][0] is whole
+    again = rounds.grow(plan, kept[1][0], *how, kept[1][1])
+    np.testing.assert_array_equal(again.choices, whole.choices)
+
+
+def test_rounds_take_the_time_they_have(space, truth, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(rounds.time, "monotonic", lambda: now[0])
+
+    def measure(choices):
+        now[0] += 2.0 * len(choices)  # seconds
+        return records.Records(space, choices, *truth(choices))
+
+    start, kept = measure(space.sample(np.random.default_rng(0), 24)), []
+    plan = rounds.Plan(10_000, seconds=201.0)
+    how = (rounds.latency_of, [7.0, 9.0], np.random.default_rng, measure)
+    found = rounds.grow(plan, start, *how, keep=lambda *now: kept.append(now[1]))
+    assert len(found) == 24 + 100  # two seconds each
+    assert kept[0].measured == 4 and kept[-1].seconds == 200.0 and len(kept) == 25
+    assert rounds.left(plan, 2, kept[-1]) == [] and rounds.left(plan, 2, kept[-2]) == [4]
+    assert rounds.left(rounds.Plan(6, seconds=201.0), 2, kept[0]) == [2]  # whichever is reached first
 
 
 @pytest.mark.parametrize(
