@@ -27,6 +27,7 @@ from pnag_tf.supernet import distribution, ofa
 from pnag_tf.zoo import shelf
 
 FOR_COMMAND = 1000  # networks that --measure_command is asked for, where no number is given
+IN_TIME = 10_000  # ... at most, where --minutes are
 NO_ROUNDS = (
     "data",
     "supernet",
@@ -112,6 +113,7 @@ flags.DEFINE_integer(
     "networks to measure in all, most of them in rounds where it counts; the preset's by default",
     0,
 )
+flags.DEFINE_float("minutes", None, "that rounds may take; as many networks as fit, --measurements at most", 0.0)
 flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
 flags.DEFINE_bool("estimate", False, "say what the run will take, after a probe of about a minute, and stop there")
 flags.DEFINE_float(
@@ -135,6 +137,7 @@ SETTINGS = {  # as errors name them -> the flag
     "eval.budgets": "budgets",
     "eval.measure_command": "measure_command",
     "eval.measurements": "measurements",
+    "eval.minutes": "minutes",
     "eval.quantize": "quantize",
     "eval.raw_logits": "raw_logits",
     "eval.rounds": "rounds",
@@ -259,8 +262,9 @@ def _config(target: targets.Target = CPU) -> config_lib.Config:
         raise errors.UserError("expected either --supernet or --records, found both")
     if (FLAGS.estimate or FLAGS.hours) and FLAGS.records:
         raise errors.UserError("--estimate and --hours are of runs on images; found --records")
-    if FLAGS.hours and FLAGS.architectures is not None:
-        raise errors.UserError("expected either --hours or --architectures, found both")
+    for name in ("architectures", "minutes"):
+        if FLAGS.hours and FLAGS[name].value is not None:
+            raise errors.UserError(f"expected either --hours or --{name}, found both")
     supernet = ofa.describe(FLAGS.supernet) if FLAGS.supernet else None
     asked = (FLAGS.shrinking or "", max(_resolutions(), default=0), FLAGS.dataset)
     images = entering.images_of(FLAGS.preset, FLAGS.dataset, FLAGS.data_dir)
@@ -327,6 +331,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None, target
             raw_logits=FLAGS.raw_logits,
             rounds=_rounds(),
             measurements=_measurements(config.eval),
+            minutes=_given("minutes", config.eval.minutes),
             measure_command=FLAGS.measure_command,
         ),
         limits=config_lib.Limits(FLAGS.max_madds, FLAGS.max_params, FLAGS.max_bytes, FLAGS.max_memory_mb),
@@ -382,6 +387,8 @@ def _measurements(settings: config_lib.Eval) -> int:
         return 0
     if FLAGS.measurements is not None:
         return FLAGS.measurements
+    if FLAGS.minutes:
+        return IN_TIME
     if FLAGS.records:
         return settings.measurements or FOR_COMMAND if FLAGS.measure_command else 0
     return settings.measurements
@@ -404,7 +411,7 @@ def _is_estimated(run: context.Context, stage: str) -> bool:
 def _announce_rounds(run: context.Context) -> None:
     """Says what rounds will cost, where the number of their measurements was not given."""
     chosen = FLAGS.measurements is not None or any(each.startswith("eval.measurements") for each in FLAGS.set)
-    if FLAGS.stage in NO_ROUNDS or chosen:
+    if FLAGS.stage in NO_ROUNDS or chosen or run.config.eval.minutes:
         return
     count = sum(learn.rounds_left(run))
     if count:

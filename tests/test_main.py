@@ -324,6 +324,7 @@ def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_p
         ({}, 30, {"records": 30.0}, ""),
         ({"rounds": "0"}, None, {"records": 30.0}, ""),
         ({"measurements": 50}, None, {}, ""),
+        ({"minutes": 5.0}, None, {}, ""),
         ({"set": ["eval.measurements=50"]}, None, {}, ""),
         ({"stage": "records"}, None, {}, ""),
         ({"measure_command": ""}, None, {}, ""),
@@ -334,7 +335,7 @@ def test_rounds_say_beforehand_what_they_cost(changes, done, seconds, expected, 
     for name, value in flags.items():
         setattr(main.FLAGS, name, value)
     if done is not None:
-        plan = learn.Progress(60, 60, 1000, int(changes.get("rounds", 0)), done)
+        plan = learn.Progress(60, 60, 1000, int(changes.get("rounds", 0)), done=done)
         files.write_json(tmp_path / "rounds.json", dataclasses.asdict(plan))
     if seconds:
         files.write_json(tmp_path / "seconds.json", seconds)
@@ -474,6 +475,8 @@ def test_an_estimate_stops_before_anything_long(image_folder, tmp_path, capsys, 
     assert "--estimate and --hours are of runs on images" in capsys.readouterr().err
     assert _run(**flags, estimate=False, records="", hours=1.0, architectures=30) == 2
     assert "expected either --hours or --architectures" in capsys.readouterr().err
+    assert _run(**flags, hours=1.0, architectures=None, minutes=5.0) == 2
+    assert "expected either --hours or --minutes" in capsys.readouterr().err
 
 
 def test_preset_photos_follows_the_number_of_images():

@@ -12,6 +12,7 @@ import resource
 import sys
 from collections.abc import Iterable
 
+from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import finalists, probes, reference, side_by_side, train
 from pnag_tf.supernet import finetune, shrinking
@@ -64,12 +65,21 @@ def parts(context: context_lib.Context) -> list[Part]:
         found.append(Part("supernet", seconds, _peak_gib(), weights_mb))
     timing = probes.Timing(config)
     found.append(Part("latency_table", timing.table_s(), _peak_gib(), 0.1))
-    records_s = config.measured * judging.record_s(config.measure.validation_images)
-    found.append(Part("records", records_s, _peak_gib(), 0.1))
-    found.append(Part("search", SEARCH_S + SEARCH_PER_RECORD_S * config.measured, 1.0, 2.0))
+    each_s = judging.record_s(config.measure.validation_images)
+    records = _records(config, each_s)
+    found.append(Part("records", records * each_s, _peak_gib(), 0.1))
+    found.append(Part("search", SEARCH_S + SEARCH_PER_RECORD_S * records, 1.0, 2.0))
     eval_s = _eval_s(context, training, judging, timing)
     found.append(Part("eval", eval_s, _peak_gib(), probes.BUDGETS * 3 * training.weights_mb()))
     return found
+
+
+def _records(config: config_lib.Config, each_s: float) -> int:
+    """How many networks are measured, those of rounds that have their time among them."""
+    in_rounds = config.measured - config.measure.architectures
+    if config.eval.minutes:
+        in_rounds = min(in_rounds, int(60 * config.eval.minutes / each_s))
+    return config.measure.architectures + in_rounds
 
 
 def table(found: Iterable[Part]) -> list[dict[str, str]]:

@@ -48,6 +48,14 @@ def test_the_parts_by_hand(settings, tmp_path, probes):
     assert float(rows[-1]["memory_gib"]) > 0.2
 
 
+def test_rounds_are_expected_to_take_their_minutes(settings, tmp_path, probes):
+    how = dataclasses.replace(settings.eval, measurements=10_000, minutes=2.0)
+    run = entering.enter(dataclasses.replace(settings, eval=how), tmp_path / "run")
+    found = {part.stage: part.seconds for part in estimate.parts(run)}
+    record = 0.001 * 154 + 0.002 * 38
+    assert found["records"] == pytest.approx(60 * record + 120, abs=record)
+
+
 def test_hours_become_records(settings, tmp_path, probes):
     run = entering.estimated(entering.enter(settings, tmp_path / "run"), hours=0.5)
     count = run.config.measure.architectures
