@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 _HOME = {  # public name -> the module that has it, or that it is
     "Architecture": "pnag_tf.space.space",
     "Classifier": "pnag_tf.api.classifier",
-    "Found": "pnag_tf.api.searching",
+    "Found": "pnag_tf.api.proposing",
     "Run": "pnag_tf.api.running",
     "Search": "pnag_tf.api.searching",
     "SearchSpace": "pnag_tf.space.space",

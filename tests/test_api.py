@@ -152,6 +152,34 @@ def test_rounds_measure_with_a_function_and_know_what_it_said(fitted, table, tru
     ]
 
 
+def test_another_device_gets_networks_by_a_few_latencies(fitted, table, truth, space):
+    search = fitted[0]
+    slow = np.random.default_rng(0).uniform(0.5, 2.0, table.space.layer_one_hot(table.choices[:1]).shape[1])
+
+    def latency_ms(choices):  # some blocks are four times as slow as others
+        return 1.0 + truth(choices)[1] + space.layer_one_hot(choices) @ slow
+
+    probes = search.probes(60)
+    assert len({str(each) for each in probes}) == 60
+    there = search.elsewhere(dict(zip(map(str, probes), latency_ms(space.encode(probes)), strict=True)))
+    assert there.report["latency_rmse_ms"] < 0.05 * there.report["latency_high_ms"]
+    assert there.report["top1_rmse"] == search.report["top1_rmse"] and "latency_rmse_ms" in search.report
+    everything_ms, top1 = latency_ms(table.choices), truth(table.choices)[0]
+    budgets_ms = np.quantile(everything_ms, [0.3, 0.8])
+    found = there.propose(budgets_ms)
+    assert [each.budget_ms for each in found] == list(budgets_ms) and there.propose([]) == []
+    for each in found:
+        choices = space.encode([each.architecture])
+        assert latency_ms(choices)[0] <= 1.03 * each.budget_ms
+        assert truth(choices)[0][0] > np.quantile(top1[everything_ms <= each.budget_ms], 0.9)
+    with pytest.raises(pnag.errors.UserError, match="elsewhere: expected 20 latencies or more, found 1"):
+        search.elsewhere({probes[0]: 3.0})
+    with pytest.raises(pnag.errors.UserError, match="elsewhere, record 1: .*found 0, -3.0"):
+        search.elsewhere(dict.fromkeys(probes, -3.0))
+    with pytest.raises(pnag.errors.UserError, match="probes: .*call fit first"):
+        pnag.Search("tiny").probes()
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [

@@ -6,13 +6,14 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from pnag_tf import config as config_lib
 from pnag_tf import overrides, presets
-from pnag_tf.search import generator, predictor, proposals, reinforce
+from pnag_tf.api import proposing
+from pnag_tf.search import elsewhere, generator, predictor, proposals, reinforce
 from pnag_tf.search import records as records_lib
 from pnag_tf.search import rounds as rounds_lib
 from pnag_tf.space import space as space_lib
@@ -58,23 +59,6 @@ def read_records(path: str | os.PathLike, space: space_lib.SearchSpace | None = 
       (400, (400,))
     """
     return records_lib.read(path, space or space_lib.SearchSpace())
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-    """A network that a search proposes for a budget.
-
-    Attributes:
-      budget_ms: the latency budget asked for.
-      architecture: the `Architecture`.
-      top1: predicted accuracy, a fraction; after `rounds`, of a measured network, as measured.
-      latency_ms: predicted, or measured like `top1`.
-    """
-
-    budget_ms: float
-    architecture: space_lib.Architecture
-    top1: float
-    latency_ms: float
 
 
 class Search:
@@ -201,7 +185,7 @@ class Search:
           (400, 410)
         """
         self._learnt("rounds")
-        how = self._asked(budgets_ms, rounds=rounds, measurements=measurements)
+        how = proposing.asked(self.config, budgets_ms, rounds=rounds, measurements=measurements)
         table = rounds_lib.grow(
             rounds_lib.Plan(measurements, rounds),
             self.records,
@@ -227,13 +211,7 @@ class Search:
             raise errors.UserError(f"{what}: expected a search that has learnt from records; call fit first")
         return self._fitted
 
-    def _asked(self, budgets_ms: Iterable[float], **changes) -> config_lib.Eval:
-        """What is asked for. Raises SettingError where it cannot be."""
-        how = dataclasses.replace(self.config.eval, budgets=tuple(map(float, budgets_ms)), **changes)
-        overrides.check(dataclasses.replace(self.config, eval=how))
-        return how
-
-    def propose(self, budgets_ms: Iterable[float]) -> list[Found]:
+    def propose(self, budgets_ms: Iterable[float]) -> list[proposing.Found]:
         """The best network predicted within each latency budget.
 
         Args:
@@ -246,7 +224,7 @@ class Search:
           UserError: `fit` was not called, or a budget is no positive number.
         """
         made, known = self._learnt("propose")
-        how = self._asked(budgets_ms)
+        how = proposing.asked(self.config, budgets_ms)
         if not how.budgets:
             return []
         found = proposals.propose(
@@ -254,15 +232,49 @@ class Search:
         )
         if self._grown:
             found = rounds_lib.confirm(found, self.records)
-        return [
-            Found(
-                each.budget_ms,
-                known.space.decode(each.choices[:1])[0],
-                float(each.top1[0]),
-                float(each.latency_ms[0]),
+        return proposing.best_of(found, known.space)
+
+    def probes(self, count: int = 50) -> list[space_lib.Architecture]:
+        """Architectures to measure on another device, for `elsewhere`: half of them such as it proposes, half uniform.
+
+        Args:
+          count: the more, the better is latency known; 20 or more.
+
+        Raises:
+          UserError: `fit` was not called.
+        """
+        made, known = self._learnt("probes")
+        return known.space.decode(elsewhere.probes(made, count, self.config.seed))
+
+    def elsewhere(self, latencies_ms: Mapping[space_lib.Architecture | str, float]) -> proposing.Elsewhere:
+        """The search for another device, by latencies that were measured there. Nothing is trained.
+
+        Accuracy, and the generator, stay what they are. `fit` on records with the other device's latencies gains up to
+        a few tenths of a point where its latency is of another kind.
+
+        Args:
+          latencies_ms: architecture -> its latency in milliseconds on that device, such as of `probes`; 20 or more.
+
+        Raises:
+          UserError: `fit` was not called, there are too few latencies, or one is no positive number.
+
+        Examples:
+          >>> import pnag_tf as pnag
+          >>> records = pnag.read_records("records.csv", pnag.SearchSpace(units=2, depths=(2, 3)))
+          >>> search = pnag.Search(preset="tiny", settings=["generator.iterations=50"], progress=False).fit(records)
+          >>> latencies_ms = {each: 2.0 + sum(each.depths) + 0.1 * sum(each.ratios) for each in search.probes(40)}
+          >>> there = search.elsewhere(latencies_ms)
+          >>> all(each.latency_ms <= each.budget_ms for each in there.propose([9, 10]))
+          True
+        """
+        made, known = self._learnt("elsewhere")
+        if len(latencies_ms) < elsewhere.LEAST:
+            raise errors.UserError(
+                f"elsewhere: expected {elsewhere.LEAST} latencies or more, found {len(latencies_ms)}"
             )
-            for each in found
-        ]
+        rows = [(str(arch), "0", latency_ms, "") for arch, latency_ms in latencies_ms.items()]
+        measured = records_lib.from_rows(rows, known.space, "elsewhere")
+        return proposing.Elsewhere(self.config, made, elsewhere.predictors(known, measured))
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Writes what was learnt, and the records, into a folder; see `load`.

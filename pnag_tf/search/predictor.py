@@ -83,6 +83,15 @@ class Predictors:
             lambda choices: self._accuracy.graph(self._encoder.one_hot(choices)), input_signature=signature
         )
 
+    @property
+    def latency_model(self) -> LatencyModel:
+        """What latency is predicted by."""
+        return self._latency
+
+    def with_latency(self, latency: LatencyModel, report: dict[str, float]) -> Predictors:
+        """The same accuracy with another latency model."""
+        return Predictors(self.space, self.settings, latency, self._accuracy, report)
+
     def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""
         members = self._accuracy.graph(self._encoder.one_hot(choices))
