@@ -1,14 +1,15 @@
 """How well the latency table predicts: Kendall tau and median error on held-out networks measured in the same run.
 
-    python benchmarks/latency_table.py
+    python benchmarks/latency_table.py [--only 'width 1.2'] [--keep FOLDER]
 
 Half of the networks are drawn uniformly, half are skewed to some options, as those are that a search finds.
 
-Two backbones: width 1.0 at 224 px with 1000 classes, and the demo's, width 0.5 at 32 px. Nothing else should run.
+Three backbones: width 1.0 at 224 px and 1.2 at 192 px with 1000 classes, and the demo's, width 0.5 at 32 px. Nothing else should run.
 """
 
 import argparse
 import os
+import pathlib
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from pnag_tf.space import space as space_lib
 
 BACKBONES = {
     "width 1.0, 224 px": backbone_lib.Backbone(),
+    "width 1.2, 192 px": backbone_lib.Backbone(width_multiplier=1.2, resolution=192),
     "demo: width 0.5, 32 px": backbone_lib.Backbone(width_multiplier=0.5, resolution=32, classes=10, stem_stride=2),
 }
 
@@ -33,6 +35,7 @@ def main():
     parser.add_argument("--networks", type=int, default=30, help="held-out networks")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", default="", help="only the backbones whose name holds this")
+    parser.add_argument("--keep", default="", help="a folder for the tables")
     args = parser.parse_args()
     print(f"command: {' '.join(['python', *sys.argv])}")
     print(f"machine: {host.describe(args.threads)}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
@@ -54,8 +57,9 @@ def run(name, backbone, args):
     settings = config.Latency(threads=args.threads, check_networks=args.networks)
     device = host.device(args.threads)
     with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(args.keep or folder) / f"{name}.json"
         table = latency_table.measure_table(
-            space_lib.SearchSpace(), backbone, device, settings, np.random.default_rng(0), f"{folder}/t.json", progress
+            space_lib.SearchSpace(), backbone, device, settings, np.random.default_rng(0), path, progress
         )
     print(f"{name}: {judge(table.check)}")
     uniform = args.networks - args.networks // 2

@@ -1,19 +1,22 @@
-"""What a generator is worth on a device that it was not trained for.
+"""What a search is worth on a device that it was not trained for.
 
-    python benchmarks/other_device.py RUN [--budgets 10] [--seconds 2] [--seed 0]
+    python benchmarks/other_device.py RUN [--table TABLE.json] [--probes 50] [--budgets 10] [--seed 0]
 
 RUN is the folder of a run of preset `search` that has its generator. Its accuracies stay; devices are synthetic, a sum
 of costs over the layers: in proportion to the multiply-adds, to their square root (each layer has an overhead), and to
-the multiply-adds times the side of the kernel (large ones are slow). For each device and some budgets that no
-generator was trained for, the gap in points of predicted top-1 to an evolution of so many seconds is printed of
+the multiply-adds times the side of the kernel (large ones are slow); and, with TABLE, a real one by its latency table
+(`latency_table.py --only 'width 1.2' --keep FOLDER`). For each device and some budgets that no generator was trained for, the gap in
+points of predicted top-1 to an evolution of so many seconds is printed of
 
-* the run's generator, its samples over its whole range judged by the new device's latency and refined: no training;
-* the same number of uniform architectures instead of samples, refined as well: what the generator adds;
+* no training: `Search.elsewhere` with the device's latency known of every architecture;
+* probes: the same with so many latencies measured, and how far its networks exceed their budgets at most;
+* the same number of uniform architectures instead of samples: what the generator adds;
 * an evaluator and a generator of the device's own, with the seconds that their training takes.
 """
 
 import argparse
 import dataclasses
+import json
 import pathlib
 import sys
 import time
@@ -22,9 +25,12 @@ import any_budget
 import numpy as np
 
 from pnag_tf import presets
-from pnag_tf.search import candidates, generator, predictor, records, reinforce
+from pnag_tf.latency import table as latency_table
+from pnag_tf.search import candidates, elsewhere, generator, predictor, records, reinforce
 from pnag_tf.search import proposals as search
+from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import cost
+from pnag_tf.util import frozen
 
 DEVICES = {
     "multiply-adds": lambda madds, kernel: madds,
@@ -34,13 +40,13 @@ DEVICES = {
 LARGEST_MS = 60.0  # of the largest network, about
 
 
-def latencies(config, table, of_block):
-    """Latency in ms of the records on a synthetic device."""
+def synthetic(config, of_block):
+    """Choices -> latency in ms on a synthetic device."""
     space, backbone = config.space, config.backbone
     blocks = [backbone.slot_block(slot) for slot in space.layer_slots()]
     costs = np.array([of_block(cost.block_madds(block), block.kernel) for block in blocks])
     largest = (space.layer_one_hot(space.largest()[None]) @ costs)[0]
-    return 5.0 + LARGEST_MS / largest * (space.layer_one_hot(table.choices) @ costs)
+    return lambda choices: 5.0 + LARGEST_MS / largest * (space.layer_one_hot(choices) @ costs)
 
 
 def refined(predictors, budget_ms, choices, generations, seed):
@@ -61,6 +67,8 @@ def own(config, table, predictors, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=pathlib.Path)
+    parser.add_argument("--table", type=pathlib.Path, default=None)
+    parser.add_argument("--probes", type=int, default=50)
     parser.add_argument("--budgets", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -69,23 +77,39 @@ def main():
     space, how = config.space, config.eval
     known = records.read(arguments.run / "records.csv", space)
     policy = generator.load(arguments.run / "generator", space)
-    each = np.linspace(*policy.budgets_ms[[0, -1]], 30)
-    samples = policy.sample(each, -(-how.samples // len(each)), seed).reshape(-1, space.tokens)
-    uniform = space.sample(np.random.default_rng([seed, 2]), len(samples))
-    print("| device | no training | uniform architectures | own generator | its training, s |\n|---|---|---|---|---|")
-    for device, of_block in DEVICES.items():
-        table = dataclasses.replace(known, latency_ms=latencies(config, known, of_block))
+    here = predictor.load(arguments.run / "predictors", space)
+    devices = {name: synthetic(config, of_block) for name, of_block in DEVICES.items()}
+    if arguments.table:
+        saved = json.loads(arguments.table.read_text())
+        backbone = frozen.restore(backbone_lib.Backbone, saved["backbone"])
+        device = saved["device"]
+        devices[device] = latency_table.load(arguments.table, space, backbone, device).latency_ms
+    print("| device | no training | probes | over budget | uniform | own generator | its training, s |")
+    print("|---|---|---|---|---|---|---|")
+    for device, latency_ms in devices.items():
+        table = dataclasses.replace(known, latency_ms=latency_ms(known.choices))
         predictors = predictor.train(table, config.predictors, seed)
         trained, seconds = own(config, table, predictors, seed)
-        gaps = []
-        for budget_ms in np.geomspace(*trained.budgets_ms[[0, -1]], arguments.budgets + 2)[1:-1]:
+        budgets_ms = np.geomspace(*trained.budgets_ms[[0, -1]], arguments.budgets + 2)[1:-1]
+        answer = (how.samples, seed, how.pessimism, how.refinement)
+        chosen = elsewhere.probes(policy, arguments.probes, seed)
+        there = elsewhere.predictors(here, records.Records(space, chosen, np.zeros(len(chosen)), latency_ms(chosen)))
+        by_probes = elsewhere.propose(policy, there, budgets_ms, *answer)
+        by_all = elsewhere.propose(policy, predictors, budgets_ms, *answer)
+        uniform = space.sample(np.random.default_rng([seed, 2]), how.samples)
+        gaps, excess = [], []
+        for number, budget_ms in enumerate(budgets_ms):
             best = any_budget.evolve(predictors, budget_ms, arguments.seconds, np.random.default_rng([seed, 1]))
-            found = [refined(predictors, budget_ms, start, how.refinement, seed) for start in (samples, uniform)]
+            probed = by_probes[number].choices[:1]
+            excess.append(latency_ms(probed)[0] / budget_ms - 1)
+            found = [by_all[number].top1[0], predictors.top1(probed)[0]]
+            found.append(refined(predictors, budget_ms, uniform, how.refinement, seed))
             found.append(any_budget.timed(trained, predictors, budget_ms, seed, how.samples, how.refinement)[0])
             gaps.append(100 * (best - np.array(found)))
         cells = [
             f"{mean:+.3f}, largest {most:+.3f}" for mean, most in zip(np.mean(gaps, 0), np.max(gaps, 0), strict=True)
         ]
+        cells.insert(2, f"{max(excess):+.1%}")
         print(f"| {device} | {' | '.join(cells)} | {seconds:.0f} |", flush=True)
     return 0
 
