@@ -4,7 +4,8 @@
 
 Half of the networks are drawn uniformly, half are skewed to some options, as those are that a search finds.
 
-Three backbones: width 1.0 at 224 px and 1.2 at 192 px with 1000 classes, and the demo's, width 0.5 at 32 px. Nothing else should run.
+Three backbones: width 1.0 at 224 px and 1.2 at 192 px with 1000 classes, and the demo's, width 0.5 at 32 px. Nothing
+else should run.
 """
 
 import argparse

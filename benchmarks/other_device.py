@@ -5,8 +5,8 @@
 RUN is the folder of a run of preset `search` that has its generator. Its accuracies stay; devices are synthetic, a sum
 of costs over the layers: in proportion to the multiply-adds, to their square root (each layer has an overhead), and to
 the multiply-adds times the side of the kernel (large ones are slow); and, with TABLE, a real one by its latency table
-(`latency_table.py --only 'width 1.2' --keep FOLDER`). For each device and some budgets that no generator was trained for, the gap in
-points of predicted top-1 to an evolution of so many seconds is printed of
+(`latency_table.py --only 'width 1.2' --keep FOLDER`). For each device and some budgets that no generator was trained
+for, the gap in points of predicted top-1 to an evolution of so many seconds is printed of
 
 * no training: `Search.elsewhere` with the device's latency known of every architecture;
 * probes: the same with so many latencies measured, and how far its networks exceed their budgets at most;
