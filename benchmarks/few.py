@@ -34,9 +34,11 @@ from pnag_tf.util import files
 
 TITLES = {  # of the methods, in the picture
     "pnag": "PNAG's rounds",
+    "pnag_generator": "rounds and generator",
     "evo": "evolution, the same process",
     "nsganetv2": "NSGANetV2",
     "weaknas": "WeakNAS",
+    "qnehvi": "BoTorch, qNEHVI",
     "tpe": "Optuna, TPE",
     "nsga2": "Optuna, NSGA-II",
     "random": "random",
