@@ -26,7 +26,7 @@ def evolve(predictors, budget_ms, seconds, rng):
     """The best predicted top-1 that an evolution from random architectures finds in so many seconds."""
     found, end = predictors.space.sample(rng, 500), time.perf_counter() + seconds
     while time.perf_counter() < end:
-        pool = np.concatenate([found, *search.offspring(predictors.space, found, search.MUTATION, rng)])
+        pool = np.concatenate([found, *search.offspring(predictors.space, found[None], search.MUTATION, rng)])
         best = candidates.within(predictors, [budget_ms], pool)[0]
         found = best.choices[: search.PARENTS]
     return best.top1[0]

@@ -241,7 +241,7 @@ def qnehvi(start, measure, latency, budgets_ms, count, rng, pool=1000, per_round
 
     for size in rounds.sizes(count, len(budgets_ms), max(1, count // per_round)):
         front = table.choices[pareto.frontier(table.latency_ms, table.top1)]
-        found = np.concatenate(proposals.offspring(space, front, baselines.MUTATION_PROBABILITY, rng, 2 * pool))
+        found = np.concatenate(proposals.offspring(space, front[None], baselines.MUTATION_PROBABILITY, rng, 2 * pool))
         found = np.unique(found, axis=0)
         found = found[table.lacks(found) & (latency(found) <= max(budgets_ms))]
         found = found[rng.permutation(len(found))[:pool]]

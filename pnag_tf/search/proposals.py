@@ -107,15 +107,13 @@ def climb(
     known = {row.tobytes() for row in start}
     met, values, latency_ms = start, top1(start), latency(start)
     for _ in range(generations):
-        children = []
-        for budget_ms in budgets_ms:
-            for best in best_within(values, latency_ms, budget_ms, parents):
-                children += offspring(space, met[best], mutation, rng, 2 * parents)
-        new = np.unique(np.concatenate(children), axis=0)
-        new = new[[row.tobytes() not in known for row in new]]
+        best = [place for each in budgets_ms for place in best_within(values, latency_ms, each, parents)]
+        children = np.concatenate(offspring(space, met[np.stack(best)], mutation, rng, 2 * parents))
+        first = {row.tobytes(): place for place, row in reversed(list(enumerate(children)))}  # much faster than unique
+        new = children[sorted(place for key, place in first.items() if key not in known)]
         if not len(new):  # in a space so small that all was met
             continue
-        known |= {row.tobytes() for row in new}
+        known |= first.keys()
         met = np.concatenate([met, new])
         values = np.concatenate([values, top1(new)])
         latency_ms = np.concatenate([latency_ms, latency(new)])
@@ -129,9 +127,16 @@ def offspring(
     rng: np.random.Generator,
     count: int = 2 * PARENTS,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(mutants, crossings) of parents drawn at random, half of `count` each: int32 ``[n, tokens]``."""
-    picks = rng.integers(0, len(parents), (3, count // 2))
-    return space.mutate(rng, parents[picks[0]], mutation), space.crossover(rng, parents[picks[1]], parents[picks[2]])
+    """(mutants, crossings) of parents drawn at random, int32 ``[n, tokens]``, of each group as many.
+
+    Args:
+      parents: choices ``[groups, parents, tokens]``; only those of one group are crossed.
+      count: children of a group, half of them mutants.
+    """
+    groups, most, _ = parents.shape
+    picks = rng.integers(0, most, (3, groups, count // 2))
+    first, second, third = parents[np.arange(groups)[:, None], picks].reshape(3, -1, space.tokens)
+    return space.mutate(rng, first, mutation), space.crossover(rng, second, third)
 
 
 def best_within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, count: int) -> list[np.ndarray]:

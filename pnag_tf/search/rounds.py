@@ -17,7 +17,7 @@ from pnag_tf.search import records as records_lib
 # records -> a function of choices [n, tokens] that gives their latency in ms, [n], without measuring
 Latency = Callable[[records_lib.Records], Callable[[np.ndarray], np.ndarray]]
 
-MOST = 30  # rounds
+MOST = 60  # rounds
 FUNCTIONS = 4  # drawn from the process in each round
 FIRST_SPREAD, LAST_SPREAD = 1.0, 0.2  # of them around their mean
 # Their evolution: best records of a budget that it starts from, and as in `proposals.climb`.

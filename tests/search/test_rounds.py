@@ -97,7 +97,7 @@ def test_rounds_take_the_time_they_have(space, truth, monkeypatch):
 @pytest.mark.parametrize(
     ("count", "budgets", "asked", "expected"),
     [
-        (300, 5, 0, [10] * 30),
+        (1200, 5, 0, [20] * 60),
         (45, 5, 0, [12, 11, 11, 11]),
         (7, 5, 0, [7]),
         (7, 1, 3, [3, 2, 2]),
