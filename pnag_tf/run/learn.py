@@ -30,7 +30,7 @@ class Progress:
       records: how many there were before the first round.
       begun: how many there were when the measurements asked for were planned.
       measurements, rounds, minutes: as they were asked for then.
-      done, measured, seconds, climbers: a `rounds.State` of this plan, its architectures as strings.
+      done, measured, seconds, first, since, climbers: a `rounds.State` of this plan, its architectures as strings.
     """
 
     records: int
@@ -41,10 +41,13 @@ class Progress:
     done: int = 0
     measured: int = 0
     seconds: float = 0.0
+    first: int = 0
+    since: int = 0
     climbers: tuple[str, ...] = ()
 
     def state(self, space: space_lib.SearchSpace) -> rounds_lib.State:
-        return rounds_lib.State(self.done, self.measured, self.seconds, space.encode(self.climbers))
+        found = {field.name: getattr(self, field.name) for field in dataclasses.fields(rounds_lib.State)}
+        return rounds_lib.State(**found | {"climbers": space.encode(self.climbers)})
 
     def at(self, state: rounds_lib.State, space: space_lib.SearchSpace) -> Progress:
         """The same plan, further on."""
@@ -63,7 +66,7 @@ def _progress(context: context_lib.Context) -> Progress | None:
     if not path.exists():
         return None
     saved = files.read_json(path)
-    if "measured" not in saved:
+    if "since" not in saved:
         raise errors.UserError(f"{path}: expected rounds of this version, found an earlier one's; begin a new run")
     return frozen.restore(Progress, saved)
 
@@ -90,7 +93,8 @@ def rounds_left(context: context_lib.Context) -> list[int]:
     if not config.eval.measurements:
         return []
     progress, budgets = _planned(context), len(config.eval.budgets) or BUDGETS
-    return rounds_lib.left(_plan(context, progress), budgets, progress.state(config.space))
+    left = rounds_lib.left(_plan(context, progress), budgets, progress.state(config.space))
+    return [each.count for each in left]
 
 
 def rounds(context: context_lib.Context) -> None:

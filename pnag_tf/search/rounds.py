@@ -18,6 +18,7 @@ from pnag_tf.search import records as records_lib
 Latency = Callable[[records_lib.Records], Callable[[np.ndarray], np.ndarray]]
 
 MOST = 60  # rounds
+STARTS, LEAST_TO_START_AGAIN = 3, 1500  # searches that begin alone; networks to measure, so that there are any
 FUNCTIONS = 4  # drawn from the process in each round
 FIRST_SPREAD, LAST_SPREAD = 1.0, 0.2  # of them around their mean
 # Their evolution: best records of a budget that it starts from, and as in `proposals.climb`.
@@ -44,6 +45,7 @@ def choose(
     rng: np.random.Generator,
     spread: float = 1.0,
     climbers: np.ndarray | None = None,
+    beside: records_lib.Records | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Architectures worth measuring, none of them in the records.
 
@@ -56,6 +58,7 @@ def choose(
       budgets_ms: each gets an equal share of `count`.
       spread: of the functions around their mean; see `Process.draw`.
       climbers: of the round before: choices that the evolution goes on from.
+      beside: more records, of which nothing is learned, and that are not measured again.
 
     Returns:
       (chosen, int32 ``[<= count, tokens]``; climbers for the next round).
@@ -67,7 +70,7 @@ def choose(
     met, values, latency_ms = search.climb(
         records.space, functions, latency, start, budgets_ms, GENERATIONS, rng, MUTATION, PARENTS
     )
-    new = np.flatnonzero(records.lacks(met))
+    new = np.flatnonzero(records.lacks(met) & (True if beside is None else beside.lacks(met)))
     orders = _best(values[new], latency_ms[new], budgets_ms, count)
     chosen = _in_turn([orders[place] for place in rng.permutation(len(orders))], count)
     climbers = np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))
@@ -98,22 +101,64 @@ class State:
       done: rounds.
       measured: networks that were asked for in them.
       seconds: that they took.
+      first: how many records there were before any of them.
+      since: how many there were when the present start was made.
       climbers: choices that the next one's evolution goes on from, ``[n, tokens]``; None before the first.
     """
 
     done: int = 0
     measured: int = 0
     seconds: float = 0.0
+    first: int = 0
+    since: int = 0
     climbers: np.ndarray | None = None
 
 
 BEGINNING = State()
 
 
-def left(plan: Plan, budgets: int, state: State) -> list[int]:
-    """How many networks each of the rounds to come measures, by what is known so far."""
-    if plan.seconds == math.inf:
-        return sizes(plan.count, budgets, plan.rounds)[state.done :]
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """What a round does.
+
+    Attributes:
+      count: networks to measure.
+      spread: of the functions around their mean: the first rounds explore, the last ones take what is known.
+      starts: it goes on from no other.
+      alone: it knows the records before all rounds, and those since the last one that `starts`.
+    """
+
+    count: int
+    spread: float
+    starts: bool
+    alone: bool
+
+
+def left(plan: Plan, budgets: int, state: State) -> list[Round]:
+    """The rounds to come, by what is known so far.
+
+    Which hill a search climbs is chance, and no number of measurements brings it down again. Where there are enough,
+    the first three quarters are shared among `STARTS` searches that know nothing of each other, and the last
+    one goes on from what they all found.
+    """
+    if plan.seconds != math.inf:
+        return _start(_sizes_in_time(plan, budgets, state), alone=False, done=state.done)
+    if plan.rounds or plan.count < LEAST_TO_START_AGAIN:
+        return _start(sizes(plan.count, budgets, plan.rounds), alone=False)[state.done :]
+    parts = np.diff(np.linspace(0, plan.count, STARTS + 2).astype(int)).tolist()
+    rounds = [each for part in parts[:-1] for each in _start(sizes(part, budgets), alone=True)]
+    return (rounds + _start(sizes(parts[-1], budgets), alone=False))[state.done :]
+
+
+def _start(counts: list[int], alone: bool, done: int = 0) -> list[Round]:
+    """Rounds that go on from each other, after others of them that are `done`."""
+    spreads = np.linspace(FIRST_SPREAD, LAST_SPREAD, done + len(counts)).tolist()
+    rounds = enumerate(zip(counts, spreads[done:], strict=True), done)
+    return [Round(count, spread, number == 0, alone) for number, (count, spread) in rounds]
+
+
+def _sizes_in_time(plan: Plan, budgets: int, state: State) -> list[int]:
+    """How many networks each round measures in the seconds that are left."""
     fit = 2 * budgets  # to begin with, to know what one takes
     if state.measured:
         fit = int((plan.seconds - state.seconds) * state.measured / state.seconds)
@@ -131,15 +176,21 @@ def step(
     measure: measuring.Measure,
     state: State,
 ) -> tuple[records_lib.Records, State]:
-    """One round; as `grow`. The first ones explore, the last ones take what is known."""
-    begun, parts = time.monotonic(), left(plan, len(budgets_ms), state)
-    after = state.done / max(1, state.done + len(parts) - 1)
-    spread = FIRST_SPREAD + (LAST_SPREAD - FIRST_SPREAD) * after
-    chosen, climbers = choose(records, latency(records), budgets_ms, parts[0], rng(state.done), spread, state.climbers)
+    """One round; as `grow`."""
+    begun, now = time.monotonic(), left(plan, len(budgets_ms), state)[0]
+    if now.starts:
+        first = state.first if state.done else len(records)
+        state = dataclasses.replace(state, first=first, since=len(records), climbers=None)
+    rows = np.arange(len(records))
+    known = records[(rows < state.first) | (rows >= state.since)] if now.alone else records
+    chosen, climbers = choose(
+        known, latency(records), budgets_ms, now.count, rng(state.done), now.spread, state.climbers, records
+    )
     if len(chosen):
         records = records.append(measure(chosen))
     seconds = state.seconds + time.monotonic() - begun
-    return records, State(state.done + 1, state.measured + parts[0], seconds, climbers)
+    done, measured = state.done + 1, state.measured + now.count
+    return records, dataclasses.replace(state, done=done, measured=measured, seconds=seconds, climbers=climbers)
 
 
 def grow(

@@ -90,8 +90,38 @@ def test_rounds_take_the_time_they_have(space, truth, monkeypatch):
     found = rounds.grow(plan, start, *how, keep=lambda *now: kept.append(now[1]))
     assert len(found) == 24 + 100  # two seconds each
     assert kept[0].measured == 4 and kept[-1].seconds == 200.0 and len(kept) == 25
-    assert rounds.left(plan, 2, kept[-1]) == [] and rounds.left(plan, 2, kept[-2]) == [4]
-    assert rounds.left(rounds.Plan(6, seconds=201.0), 2, kept[0]) == [2]  # whichever is reached first
+    assert rounds.left(plan, 2, kept[-1]) == [] and [each.count for each in rounds.left(plan, 2, kept[-2])] == [4]
+    (last,) = rounds.left(rounds.Plan(6, seconds=201.0), 2, kept[0])  # whichever is reached first
+    assert last.count == 2 and last.spread == rounds.LAST_SPREAD
+
+
+def test_many_measurements_start_several_times_and_then_go_on_from_everything(space, truth, monkeypatch):
+    monkeypatch.setattr(rounds, "LEAST_TO_START_AGAIN", 32)
+    chosen, seen = rounds.choose, []
+
+    def choose(known, latency, budgets_ms, count, rng, spread, climbers, beside):
+        seen.append((len(known), spread, climbers is None))
+        found = chosen(known, latency, budgets_ms, count, rng, spread, climbers, beside)
+        assert beside.lacks(found[0]).all()
+        return found
+
+    def measure(choices):
+        return records.Records(space, choices, *truth(choices))
+
+    monkeypatch.setattr(rounds, "choose", choose)
+    start, kept = measure(space.sample_distinct(np.random.default_rng(0), 24, space.smallest()[None])), []
+    how = (rounds.latency_of, [7.0, 9.0], np.random.default_rng, measure)
+    whole = rounds.grow(rounds.Plan(32), start, *how, keep=lambda *now: kept.append(now))
+    assert len(whole) == 24 + 32
+    first, last = rounds.FIRST_SPREAD, rounds.LAST_SPREAD
+    alone = [(24, first, True), (28, last, False)]
+    assert seen == [*alone * rounds.STARTS, (48, first, True), (52, last, False)]
+    again = rounds.grow(rounds.Plan(32), kept[2][0], *how, kept[2][1])  # within the second start
+    np.testing.assert_array_equal(again.choices, whole.choices)
+    assert {(each.starts, each.alone) for each in rounds.left(rounds.Plan(32, 2), 2, rounds.BEGINNING)} == {
+        (True, False),  # so many rounds were asked for
+        (False, False),
+    }
 
 
 @pytest.mark.parametrize(
