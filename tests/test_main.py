@@ -319,9 +319,9 @@ def test_the_comparison_times_all_methods_and_the_literature(records_file, tmp_p
         ({}, None, {}, "rounds: up to 1000 networks to measure; --measurements changes that"),
         ({"rounds": "3"}, 1, {}, "rounds: up to 666 networks to measure;"),
         ({}, None, {"records": 30.0}, "up to 1000 networks to measure, about 8.3 minutes;"),  # 60 records
-        ({}, 24, {"records": 30.0}, "rounds: up to 198 networks to measure, about 99 seconds;"),
+        ({}, 54, {"records": 30.0}, "rounds: up to 96 networks to measure, about 48 seconds;"),
         ({}, None, {"records": 600.0}, "about 2.8 hours;"),
-        ({}, 30, {"records": 30.0}, ""),
+        ({}, 60, {"records": 30.0}, ""),
         ({"rounds": "0"}, None, {"records": 30.0}, ""),
         ({"measurements": 50}, None, {}, ""),
         ({"minutes": 5.0}, None, {}, ""),
