@@ -249,8 +249,8 @@ class Search:
     def elsewhere(self, latencies_ms: Mapping[space_lib.Architecture | str, float]) -> proposing.Elsewhere:
         """The search for another device, by latencies that were measured there. Nothing is trained.
 
-        Accuracy, and the generator, stay what they are. `fit` on records with the other device's latencies gains up to
-        a few tenths of a point where its latency is of another kind.
+        Accuracy, and the generator, stay what they are. What the fitted latency is off by in cross-validation is left
+        free of each budget, 2 % of it at most; a network may still exceed its budget, so time it on the device.
 
         Args:
           latencies_ms: architecture -> its latency in milliseconds on that device, such as of `probes`; 20 or more.
