@@ -26,7 +26,7 @@ import numpy as np
 
 from pnag_tf import presets
 from pnag_tf.latency import table as latency_table
-from pnag_tf.search import candidates, elsewhere, generator, predictor, records, reinforce
+from pnag_tf.search import elsewhere, generator, predictor, records, reinforce
 from pnag_tf.search import proposals as search
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import cost
@@ -51,8 +51,7 @@ def synthetic(config, of_block):
 
 def refined(predictors, budget_ms, choices, generations, seed):
     """The best predicted top-1 within the budget, of architectures and what refining them finds."""
-    start = [candidates.rank(predictors, budget_ms, choices)]
-    (found,) = search.refine(start, predictors, generations, np.random.default_rng([seed, 5]))
+    (found,) = search.answer(predictors, [budget_ms], [choices], seed, refinement=generations)
     return found.top1[0] if found.latency_ms[0] <= budget_ms else np.nan
 
 

@@ -9,11 +9,12 @@ import dataclasses
 import functools
 
 import numpy as np
+import other_device
 from scipy import interpolate, stats
 from sklearn import gaussian_process, model_selection, neural_network, tree
 
 from pnag_tf import presets
-from pnag_tf.search import baselines, pareto, predictor, process, proposals, reinforce, rounds
+from pnag_tf.search import baselines, pareto, predictor, process, proposals, rounds
 
 
 def pnag(start, measure, latency, budgets_ms, count, rng):
@@ -30,9 +31,7 @@ def pnag_generator(start, measure, latency, budgets_ms, count, rng, every=10, sa
         table, state = rounds.step(plan, table, lambda _: latency, budgets_ms, lambda _: rng, measure, state)
         if state.done % every == every // 2:
             known = predictor.train(table, settings.predictors, seed)
-            trained_ms = proposals.training_budgets(table, settings.generator)
-            judge, _ = proposals.train_evaluator(table, known, settings.evaluator, trained_ms, seed)
-            policy, _ = reinforce.train_generator(settings.generator, known, judge, trained_ms, seed)
+            policy, _ = other_device.own(settings, table, known, seed)
             drawn = policy.sample(budgets_ms, samples, seed).reshape(-1, table.space.tokens)
             state = dataclasses.replace(state, climbers=np.concatenate([state.climbers, drawn]))
     return table

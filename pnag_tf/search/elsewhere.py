@@ -8,7 +8,6 @@ latency, whatever the device, and the new latency tells which of these keep a bu
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from pnag_tf.search import candidates, proposals, regression
 from pnag_tf.search import generator as generator_lib
@@ -46,14 +45,8 @@ def predictors(known: predictor_lib.Predictors, measured: records_lib.Records) -
     for fold in np.array_split(np.random.default_rng(0).permutation(rows), FOLDS):
         others = _fit(known, measured[np.setdiff1d(rows, fold)])
         held_out[fold] = others.by_ridge(known.space, measured.choices[fold])
-    errors_ms = held_out - latency_ms
-    report = known.report | {
-        "latency_rmse_ms": float(np.sqrt(np.mean(errors_ms**2))),
-        "latency_max_error_ms": float(np.abs(errors_ms).max()),
-        "latency_tau": float(stats.kendalltau(held_out, latency_ms).statistic),
-        "latency_low_ms": float(latency_ms.min()),
-        "latency_high_ms": float(latency_ms.max()),
-    }
+    report = known.report | predictor_lib.latency_errors(held_out, latency_ms)
+    report |= {"latency_low_ms": float(latency_ms.min()), "latency_high_ms": float(latency_ms.max())}
     return known.with_latency(_fit(known, measured), report)
 
 
@@ -67,9 +60,8 @@ def propose(
     refinement: int = 0,
 ) -> list[candidates.Candidates]:
     """`proposals.propose` for budgets of another device, whose latency the predictors have."""
-    drawn = _draw(generator, samples, seed)
-    found = [candidates.rank(there, budget_ms, drawn, pessimism) for budget_ms in budgets_ms]
-    return proposals.refine(found, there, refinement, np.random.default_rng([seed, 5]), pessimism)
+    drawn = [_draw(generator, samples, seed)] * len(budgets_ms)  # any of them may take any
+    return proposals.answer(there, budgets_ms, drawn, seed, pessimism, refinement)
 
 
 def _draw(generator: generator_lib.Generator, count: int, seed: int) -> np.ndarray:

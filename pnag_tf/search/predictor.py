@@ -253,12 +253,19 @@ def _fit_latency(
     return LatencyModel(np.concatenate([[mean], nothing]), network, scale)
 
 
+def latency_errors(latency_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, float]:
+    """How far predicted latencies are from measured ones, both ``[n]``; as in a report."""
+    return {
+        "latency_rmse_ms": float(np.sqrt(np.mean((latency_ms - measured_ms) ** 2))),
+        "latency_max_error_ms": float(np.max(np.abs(latency_ms - measured_ms))),
+        "latency_tau": float(stats.kendalltau(latency_ms, measured_ms).statistic),
+    }
+
+
 def _errors(top1: np.ndarray, latency_ms: np.ndarray, held_out: records_lib.Records) -> dict[str, float]:
     return {
         "held_out": len(held_out),
         "top1_rmse": float(np.sqrt(np.mean((top1 - held_out.top1) ** 2))),
         "top1_tau": float(stats.kendalltau(top1, held_out.top1).statistic),
-        "latency_rmse_ms": float(np.sqrt(np.mean((latency_ms - held_out.latency_ms) ** 2))),
-        "latency_max_error_ms": float(np.max(np.abs(latency_ms - held_out.latency_ms))),
-        "latency_tau": float(stats.kendalltau(latency_ms, held_out.latency_ms).statistic),
+        **latency_errors(latency_ms, held_out.latency_ms),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from absl import logging
@@ -107,8 +107,8 @@ def climb(
     known = {row.tobytes() for row in start}
     met, values, latency_ms = start, top1(start), latency(start)
     for _ in range(generations):
-        best = [place for each in budgets_ms for place in best_within(values, latency_ms, each, parents)]
-        children = np.concatenate(offspring(space, met[np.stack(best)], mutation, rng, 2 * parents))
+        best = np.stack(best_within_each(values, latency_ms, budgets_ms, parents))
+        children = np.concatenate(offspring(space, met[best], mutation, rng, 2 * parents))
         first = {row.tobytes(): place for place, row in reversed(list(enumerate(children)))}  # much faster than unique
         new = children[sorted(place for key, place in first.items() if key not in known)]
         if not len(new):  # in a space so small that all was met
@@ -150,6 +150,13 @@ def best_within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, co
         best = np.argpartition(-value, min(count, len(value)) - 1)[:count]
         found.append(best[np.argsort(-value[best], kind="stable")])
     return found
+
+
+def best_within_each(
+    values: np.ndarray, latency_ms: np.ndarray, budgets_ms: np.ndarray, count: int
+) -> list[np.ndarray]:
+    """`best_within` of every budget, one after the other."""
+    return [order for each in budgets_ms for order in best_within(values, latency_ms, each, count)]
 
 
 def train_evaluator(
@@ -197,6 +204,18 @@ def propose(
     below_ms = np.outer(budgets_ms, BELOW)
     choices = generator.sample(below_ms.ravel(), -(-samples // len(BELOW)), seed)
     choices = choices.reshape(len(budgets_ms), -1, choices.shape[-1])[:, :samples]
+    return answer(predictors, budgets_ms, choices, seed, pessimism, refinement)
+
+
+def answer(
+    predictors: predictor_lib.Predictors,
+    budgets_ms: np.ndarray,
+    choices: Iterable[np.ndarray],
+    seed: int,
+    pessimism: float = 0.0,
+    refinement: int = 0,
+) -> list[candidates.Candidates]:
+    """What was drawn for each budget, choices ``[n, tokens]``, ranked and refined; see `propose`."""
     found = [
         candidates.rank(predictors, budget_ms, drawn, pessimism)
         for budget_ms, drawn in zip(budgets_ms, choices, strict=True)

@@ -45,7 +45,7 @@ def choose(
     rng: np.random.Generator,
     spread: float = 1.0,
     climbers: np.ndarray | None = None,
-    beside: records_lib.Records | None = None,
+    measured: records_lib.Records | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Architectures worth measuring, none of them in the records.
 
@@ -58,20 +58,22 @@ def choose(
       budgets_ms: each gets an equal share of `count`.
       spread: of the functions around their mean; see `Process.draw`.
       climbers: of the round before: choices that the evolution goes on from.
-      beside: more records, of which nothing is learned, and that are not measured again.
+      measured: what must not be chosen, `records` and more of which nothing is learned; `records` where not given.
 
     Returns:
       (chosen, int32 ``[<= count, tokens]``; climbers for the next round).
     """
     known = process.fit(_near(records, budgets_ms, rng), rng)
     functions, top1 = known.draw(FUNCTIONS, rng, spread), known.top1(records.choices)  # where noise is averaged away
-    start = [records.choices[best] for best in _best(top1[:, None], records.latency_ms, budgets_ms, ELITE)]
+    start = [
+        records.choices[best] for best in search.best_within_each(top1[:, None], records.latency_ms, budgets_ms, ELITE)
+    ]
     start = np.unique(np.concatenate([*start, *([] if climbers is None else [climbers])]), axis=0)
     met, values, latency_ms = search.climb(
         records.space, functions, latency, start, budgets_ms, GENERATIONS, rng, MUTATION, PARENTS
     )
-    new = np.flatnonzero(records.lacks(met) & (True if beside is None else beside.lacks(met)))
-    orders = _best(values[new], latency_ms[new], budgets_ms, count)
+    new = np.flatnonzero((records if measured is None else measured).lacks(met))
+    orders = search.best_within_each(values[new], latency_ms[new], budgets_ms, count)
     chosen = _in_turn([orders[place] for place in rng.permutation(len(orders))], count)
     climbers = np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))
     return met[new[chosen]], met[new[climbers]]
@@ -226,15 +228,10 @@ def _near(records: records_lib.Records, budgets_ms: np.ndarray, rng: np.random.G
     """Of very many records, whose covariances would take minutes: the best within each budget, and others by chance."""
     if len(records) <= process.MOST:
         return records
-    orders = _best(records.top1[:, None], records.latency_ms, budgets_ms, process.MOST // 2)
+    orders = search.best_within_each(records.top1[:, None], records.latency_ms, budgets_ms, process.MOST // 2)
     best = _in_turn(orders, process.MOST // 2)
     others = rng.permutation(np.setdiff1d(np.arange(len(records)), best))[: process.MOST - len(best)]
     return records[np.sort(np.concatenate([best, others]))]
-
-
-def _best(values: np.ndarray, latency_ms: np.ndarray, budgets_ms: np.ndarray, count: int) -> list[np.ndarray]:
-    """Places of the best `count` within each budget by each column of values ``[n, functions]``; see `best_within`."""
-    return [order for each in budgets_ms for order in search.best_within(values, latency_ms, each, count)]
 
 
 def _in_turn(orders: list[np.ndarray], count: int) -> np.ndarray:

@@ -32,8 +32,8 @@ def test_choose_spends_no_measurement_twice(truth):
     chosen, climbers = choose(known, [20.0], 60)
     assert len(chosen) == 0 and len(climbers) == 0
     plan, kept = rounds.Plan(5), []
-    rng = lambda number: np.random.default_rng(number)  # noqa: E731
-    grown = rounds.grow(plan, known, rounds.latency_of, [20.0], rng, None, keep=lambda *now: kept.append(now))
+    how = (rounds.latency_of, [20.0], np.random.default_rng, None)
+    grown = rounds.grow(plan, known, *how, keep=lambda *now: kept.append(now))
     assert grown is known and kept[-1][1].measured == 5 and tiny.decode(kept[-1][1].climbers) == []
 
 
@@ -99,10 +99,10 @@ def test_many_measurements_start_several_times_and_then_go_on_from_everything(sp
     monkeypatch.setattr(rounds, "LEAST_TO_START_AGAIN", 32)
     chosen, seen = rounds.choose, []
 
-    def choose(known, latency, budgets_ms, count, rng, spread, climbers, beside):
+    def choose(known, latency, budgets_ms, count, rng, spread, climbers, measured):
         seen.append((len(known), spread, climbers is None))
-        found = chosen(known, latency, budgets_ms, count, rng, spread, climbers, beside)
-        assert beside.lacks(found[0]).all()
+        found = chosen(known, latency, budgets_ms, count, rng, spread, climbers, measured)
+        assert measured.lacks(found[0]).all()
         return found
 
     def measure(choices):
