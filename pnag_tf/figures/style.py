@@ -194,14 +194,19 @@ def by_method(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[Mapping[str, 
 
 
 def appearance(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """How to draw each method: `label`, `color`, `marker`, `linestyle`; known methods look the same everywhere."""
+    """How to draw each method: `label`, `color`, `marker`, `linestyle`; known methods look the same everywhere.
+
+    Others first take the colours that none of the known ones beside them has.
+    """
     looks, others = {}, sorted(set(methods) - set(_METHODS))
+    taken = {_METHODS[method][1] for method in methods if method in _METHODS}
+    colours = sorted(_COLOURS, key=lambda colour: colour in taken)
     for method in methods:
         if method in _METHODS:
             label, *look = _METHODS[method]
         else:
             label, number = method, others.index(method)
-            look = [part[number % len(part)] for part in (_COLOURS, _MARKERS, _DASHES)]
+            look = [part[number % len(part)] for part in (colours, _MARKERS, _DASHES)]
         looks[method] = {"label": label} | dict(zip(("color", "marker", "linestyle"), look, strict=True))
     return looks
 
