@@ -147,9 +147,25 @@ def test_rounds_measure_with_a_function_and_know_what_it_said(fitted, table, tru
         best = search.records.top1[search.records.latency_ms <= each.budget_ms].max()
         assert each.top1 >= best and each.latency_ms <= each.budget_ms
     again = pnag.Search.load(search.save(tmp_path / "again"), progress=False)
-    assert [each.architecture for each in again.propose(budgets_ms)] == [
-        each.architecture for each in search.propose(budgets_ms)
-    ]
+    exact_ms = [float(search.records.latency_ms[-1])]  # what was measured is known with all its digits
+    assert again.propose(budgets_ms + exact_ms) == search.propose(budgets_ms + exact_ms)
+
+
+def test_what_was_measured_before_an_error_stays(fitted, table, truth, tmp_path):
+    search, asked = pnag.Search.load(fitted[0].save(tmp_path / "search"), progress=False), []
+
+    def measure(architectures):
+        asked.append(architectures)
+        if len(asked) == 3:
+            raise ConnectionError("the phone is gone")
+        return zip(*truth(table.space.encode(architectures)), strict=True)
+
+    budget_ms = float(np.quantile(table.latency_ms, 0.5))
+    with pytest.raises(ConnectionError):
+        search.rounds(measure, [budget_ms], measurements=21, rounds=4)
+    assert len(search.records) == len(table) + 6 + 5
+    (found,) = search.propose([budget_ms])
+    assert found.top1 >= search.records.top1[search.records.latency_ms <= budget_ms].max()
 
 
 def test_another_device_gets_networks_by_a_few_latencies(fitted, table, truth, space):
@@ -184,6 +200,7 @@ def test_another_device_gets_networks_by_a_few_latencies(fitted, table, truth, s
     ("answer", "message"),
     [
         ([], r"measure: expected \d+ pairs \(top1, latency_ms\), found 0"),
+        (None, r"measure: expected pairs \(top1, latency_ms\), found None"),
         ([0.5] * 4, r"measure: expected pairs \(top1, latency_ms\), found \[0.5"),
         ([(70.0, 8.0)] * 4, "measure, record 1: expected top1 as a fraction"),
     ],
@@ -195,6 +212,10 @@ def test_measurements_that_cannot_be_used(answer, message, fitted, table):
     assert fitted[0].records is records
     with pytest.raises(pnag.errors.SettingError, match="`eval.measurements`: expected 0 or more"):
         fitted[0].rounds(lambda architectures: answer, [8], measurements=-1)
+    with pytest.raises(pnag.errors.UserError, match="rounds: expected budgets, found none"):
+        fitted[0].rounds(lambda architectures: answer, [])
+    with pytest.raises(pnag.errors.UserError, match="probes: expected a count of 20 or more, found 3"):
+        fitted[0].probes(3)
     with pytest.raises(pnag.errors.UserError, match="rounds: .*call fit first"):
         pnag.Search("tiny").rounds(lambda architectures: answer, [8])
 

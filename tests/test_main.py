@@ -361,7 +361,7 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     (tmp_path / "measure.py").write_text(MEASURE)
     assert _run(measure_command=f"{sys.executable} {tmp_path / 'measure.py'}") == 0
     grown = (tmp_path / "run/records.csv").read_text().splitlines()
-    assert len(grown) == 121 + 50 and grown[-1].endswith(",0.900000,1.5")
+    assert len(grown) == 121 + 50 and grown[-1].endswith(",0.9,1.5")
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
     row = files.read_csv(tmp_path / "run/eval/pnag.csv", ("found_by",))[0]  # the one measured best
     assert (row["predicted_top1"], row["predicted_latency_ms"]) == ("0.9900", "1.5")

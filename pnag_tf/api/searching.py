@@ -172,7 +172,8 @@ class Search:
           The search itself; `records` holds what was measured as well.
 
         Raises:
-          UserError: `fit` was not called, a budget is no positive number, or `measure` returns something else.
+          UserError: `fit` was not called, there is no budget or one is no positive number, or `measure` returns
+            something else. What was measured before stays in `records`, whatever `measure` raises.
 
         Examples:
           >>> import pnag_tf as pnag
@@ -184,8 +185,10 @@ class Search:
           >>> len(records), len(search.records)
           (400, 410)
         """
-        self._learnt("rounds")
+        made, known = self._learnt("rounds")
         how = proposing.asked(self.config, budgets_ms, rounds=rounds, measurements=measurements)
+        if not how.budgets:
+            raise errors.UserError("rounds: expected budgets, found none")
         table = rounds_lib.grow(
             rounds_lib.Plan(measurements, rounds),
             self.records,
@@ -193,6 +196,7 @@ class Search:
             how.budgets,
             lambda number: np.random.default_rng([self.config.seed, 4, number]),
             functools.partial(_measured, measure, self.records.space),
+            keep=lambda grown, _: self._keep(grown, made, known, grown=True),
         )
         self.fit(table, callbacks)
         self._grown = True
@@ -238,12 +242,14 @@ class Search:
         """Architectures to measure on another device, for `elsewhere`: half of them such as it proposes, half uniform.
 
         Args:
-          count: the more, the better is latency known; 20 or more.
+          count: the more, the better is latency known; 20 or more. A space that has fewer gives all of its own.
 
         Raises:
-          UserError: `fit` was not called.
+          UserError: `fit` was not called, or `count` is too small.
         """
         made, known = self._learnt("probes")
+        if count < elsewhere.LEAST:
+            raise errors.UserError(f"probes: expected a count of {elsewhere.LEAST} or more, found {count}")
         return known.space.decode(elsewhere.probes(made, count, self.config.seed))
 
     def elsewhere(self, latencies_ms: Mapping[space_lib.Architecture | str, float]) -> proposing.Elsewhere:
@@ -336,7 +342,11 @@ class Search:
 def _measured(measure: Measure, space: space_lib.SearchSpace, choices: np.ndarray) -> records_lib.Records:
     """What a user's function answers, as records. Raises UserError."""
     asked = space.decode(choices)
-    answer = list(measure(asked))
+    said = measure(asked)
+    try:
+        answer = list(said)
+    except TypeError:
+        raise errors.UserError(f"measure: expected pairs (top1, latency_ms), found {str(said)[:100]}") from None
     if len(answer) != len(asked):
         raise errors.UserError(f"measure: expected {len(asked)} pairs (top1, latency_ms), found {len(answer)}")
     try:

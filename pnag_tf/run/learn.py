@@ -6,11 +6,13 @@ import dataclasses
 import functools
 import math
 import shutil
+from collections.abc import Callable
 
 import numpy as np
 
+from pnag_tf import config as config_lib
 from pnag_tf.run import context as context_lib
-from pnag_tf.run import measure
+from pnag_tf.run import limiting, measure
 from pnag_tf.search import evaluator as evaluator_lib
 from pnag_tf.search import generator as generator_lib
 from pnag_tf.search import predictor, proposals, reinforce
@@ -30,6 +32,8 @@ class Progress:
       records: how many there were before the first round.
       begun: how many there were when the measurements asked for were planned.
       measurements, rounds, minutes: as they were asked for then.
+      budgets: in ms, that these rounds aim at, whatever others are asked for later; empty while no record tells them.
+      grown: how many records the state knows.
       done, measured, seconds, first, since, climbers: a `rounds.State` of this plan, its architectures as strings.
     """
 
@@ -38,6 +42,8 @@ class Progress:
     measurements: int
     rounds: int
     minutes: float = 0.0
+    budgets: tuple[float, ...] = ()
+    grown: int = 0
     done: int = 0
     measured: int = 0
     seconds: float = 0.0
@@ -49,9 +55,17 @@ class Progress:
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(rounds_lib.State)}
         return rounds_lib.State(**found | {"climbers": space.encode(self.climbers)})
 
-    def at(self, state: rounds_lib.State, space: space_lib.SearchSpace) -> Progress:
+    def at(self, grown: records_lib.Records, state: rounds_lib.State) -> Progress:
         """The same plan, further on."""
-        return dataclasses.replace(self, **vars(state) | {"climbers": tuple(map(str, space.decode(state.climbers)))})
+        climbers = tuple(map(str, grown.space.decode(state.climbers)))
+        return dataclasses.replace(self, **vars(state) | {"grown": len(grown), "climbers": climbers})
+
+    def serves(self, how: config_lib.Eval) -> bool:
+        """Whether this plan is what is asked for; more minutes go on with it."""
+        timed = bool(self.minutes and how.minutes)
+        return self.rounds == how.rounds and (
+            timed or (self.measurements, self.minutes) == (how.measurements, how.minutes)
+        )
 
 
 def drawn(context: context_lib.Context, table: records_lib.Records) -> records_lib.Records:
@@ -66,7 +80,7 @@ def _progress(context: context_lib.Context) -> Progress | None:
     if not path.exists():
         return None
     saved = files.read_json(path)
-    if "since" not in saved:
+    if "grown" not in saved:
         raise errors.UserError(f"{path}: expected rounds of this version, found an earlier one's; begin a new run")
     return frozen.restore(Progress, saved)
 
@@ -74,11 +88,14 @@ def _progress(context: context_lib.Context) -> Progress | None:
 def _planned(context: context_lib.Context) -> Progress:
     """The rounds under way; a new plan where none is, or where something else is asked for."""
     known, how = _progress(context), context.config.eval
-    if known and (known.measurements, known.rounds, known.minutes) == (how.measurements, how.rounds, how.minutes):
-        return known
-    there = context.layout.records.exists()
-    begun = len(measure.read_records(context)) if there else context.config.measure.architectures
-    return Progress(known.records if known else begun, begun, how.measurements, how.rounds, how.minutes)
+    if known and known.serves(how):
+        return dataclasses.replace(known, measurements=how.measurements, minutes=how.minutes)
+    begun, aims = context.config.measure.architectures, how.budgets
+    if context.layout.records.exists():
+        table = measure.read_records(context)
+        begun, aims = len(table), budgets_ms(context, table)
+    first = known.records if known else begun
+    return Progress(first, begun, how.measurements, how.rounds, how.minutes, tuple(aims), begun)
 
 
 def _plan(context: context_lib.Context, progress: Progress) -> rounds_lib.Plan:
@@ -89,37 +106,53 @@ def _plan(context: context_lib.Context, progress: Progress) -> rounds_lib.Plan:
 
 def rounds_left(context: context_lib.Context) -> list[int]:
     """How many networks each round that is still to come measures, by what is known so far."""
-    config = context.config
-    if not config.eval.measurements:
+    if not context.config.eval.measurements:
         return []
-    progress, budgets = _planned(context), len(config.eval.budgets) or BUDGETS
-    left = rounds_lib.left(_plan(context, progress), budgets, progress.state(config.space))
+    progress = _planned(context)
+    left = rounds_lib.left(
+        _plan(context, progress), len(progress.budgets) or BUDGETS, progress.state(context.config.space)
+    )
     return [each.count for each in left]
 
 
 def rounds(context: context_lib.Context) -> None:
     """Measures where it counts; what was learned from fewer records goes, to be learned anew."""
+    if not rounds_left(context):
+        return
     config, layout = context.config, context.layout
     progress = _planned(context)
-    for folder in (layout.predictors, layout.evaluator, layout.generator):
-        shutil.rmtree(folder, ignore_errors=True)
-    table = measure.read_records(context)
+    files.write_json(layout.rounds, dataclasses.asdict(progress))
+    # A kill between the two writes below leaves records of a round that is not counted: it is repeated.
+    table = measure.read_records(context)[: progress.grown]
 
     def keep(grown: records_lib.Records, state: rounds_lib.State) -> None:
+        for folder in (layout.predictors, layout.evaluator, layout.generator):
+            shutil.rmtree(folder, ignore_errors=True)
         records_lib.write(layout.records, grown)
-        files.write_json(layout.rounds, dataclasses.asdict(progress.at(state, config.space)))
+        files.write_json(layout.rounds, dataclasses.asdict(progress.at(grown, state)))
 
     with context.timed("rounds"):
         rounds_lib.grow(
             _plan(context, progress),
             table,
-            functools.partial(measure.latency_model, context),
-            np.array(budgets_ms(context, table)),
+            _latency(context),
+            np.array(progress.budgets),
             lambda number: np.random.default_rng([config.seed, 4, progress.begun, number]),
             functools.partial(measure.measure, context),
             progress.state(config.space),
             keep,
         )
+
+
+def _latency(context: context_lib.Context) -> rounds_lib.Latency:
+    """As `measure.latency_model`; infinite beyond the limits on networks, so that rounds measure none of these."""
+    limits = limiting.limits(context)
+
+    def of_records(table: records_lib.Records) -> Callable[[np.ndarray], np.ndarray]:
+        known = measure.latency_model(context, table)
+        return lambda choices: np.where(limits.keeps(choices), known(choices), np.inf)
+
+    return of_records if limits else functools.partial(measure.latency_model, context)
 
 
 def predictors(context: context_lib.Context) -> None:

@@ -91,6 +91,8 @@ def draw(config: config_lib.Config) -> np.ndarray:
     if config.measure.draw == "uniform":
         return np.concatenate([ends, space.sample_distinct(rng, count, beside=ends)])
     pool = space.sample_distinct(rng, POOL * count, beside=ends)
+    if not len(pool):
+        return ends
     madds = np.log([cost.madds(config.backbone, arch) for arch in space.decode(pool)])
     return np.concatenate([ends, pool[_evenly(madds, count, rng)]])
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 import tensorflow as tf
 
-from pnag_tf.run import baselines, dominance, evaluate, finetune, folder, images, learn, measure, study, train
+from pnag_tf.run import baselines, dominance, evaluate, finetune, folder, images, learn, limiting, measure, study, train
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.search import evaluator, generator, predictor, reinforce
@@ -141,7 +141,7 @@ ROAD = (
         made=lambda at, _: at.tables.glob("*.csv"),
         begun=lambda at: at.deployed.glob("*"),
         device=True,
-        check=evaluate.check,
+        check=limiting.check,
     ),
 )
 BESIDE = (

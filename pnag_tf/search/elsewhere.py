@@ -20,9 +20,10 @@ LEAST = 20  # architectures to fit it to
 
 
 def probes(generator: generator_lib.Generator, count: int, seed: int) -> np.ndarray:
-    """Architectures to measure on another device: choices int32 ``[count, tokens]``, all different.
+    """Architectures to measure on another device: choices int32 ``[<= count, tokens]``, all different.
 
-    Half of them the generator draws over its range, as those are that will be proposed; half are uniform.
+    Fewer than `count` only where the space has no more. Half of them the generator draws over its range, as those are
+    that will be proposed; half are uniform.
     """
     space, rng = generator.space, np.random.default_rng([seed, 6])
     drawn = np.unique(_draw(generator, 4 * count, seed), axis=0)

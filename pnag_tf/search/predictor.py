@@ -202,7 +202,10 @@ def train(
     progress: bool = False,
     log: scalars.Log = scalars.nowhere,
 ) -> Predictors:
-    """Fits both predictors on records; a random `settings.held_out` of them only judges.
+    """Fits both predictors on records; a random `settings.held_out` of them judges.
+
+    The networks of an ensemble, and the latency model, never see those; a process is judged without them, and then
+    fitted to all records.
 
     Raises:
       UserError: fewer than 20 records.

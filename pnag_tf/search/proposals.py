@@ -14,7 +14,7 @@ from pnag_tf.search import generator as generator_lib
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
-from pnag_tf.util import digits, scalars
+from pnag_tf.util import digits, errors, scalars
 
 PARENTS = 50  # per budget, function of accuracy and generation; each has two children
 # Samples are drawn for so many times a budget: where more time makes no network better, the best leaves some.
@@ -30,12 +30,17 @@ def training_budgets(records: records_lib.Records, settings: config_lib.Generato
     The range is that of the records, of many without the slowest and fastest 0.1 %: one odd measurement does not then
     stretch it. The first budget lies `settings.first_budget` steps above its lower end, so that some architectures
     keep it; 0 divides the whole range, as section E does.
+
+    Raises:
+      UserError: all records have the same latency.
     """
     count = settings.budgets
     low = np.quantile(records.latency_ms, 0.001, method="lower")
     high = np.quantile(records.latency_ms, 0.999, method="higher")
     if count == 1:
         return np.array([(low + high) / 2])
+    if low == high:
+        raise errors.UserError(f"records: expected different latencies, found {digits.shortest(low)} ms for all")
     if settings.spacing == "geometric":
         return np.geomspace(low * (high / low) ** (settings.first_budget / count), high, count)
     return np.linspace(low + settings.first_budget * (high - low) / count, high, count)
@@ -146,7 +151,7 @@ def best_within(values: np.ndarray, latency_ms: np.ndarray, budget_ms: float, co
     """
     fits, found = latency_ms <= budget_ms, []
     for column in values.T:
-        value = np.where(fits, column, -latency_ms)
+        value = np.where(fits, column - column.min(initial=0.0), -latency_ms)
         best = np.argpartition(-value, min(count, len(value)) - 1)[:count]
         found.append(best[np.argsort(-value[best], kind="stable")])
     return found

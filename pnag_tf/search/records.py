@@ -142,12 +142,13 @@ def _json_rows(path: pathlib.Path, text: str, device: str) -> list[tuple[str, fl
 
 
 def write(path: str | os.PathLike, records: Records) -> None:
-    """Writes the CSV form, atomically; without ``top1_se`` where that is unknown for all."""
+    """Writes the CSV form, atomically; without ``top1_se`` where that is unknown for all.
+
+    Numbers have all their digits: what goes on from the file repeats what would have gone on from memory.
+    """
+    columns = (records.top1.tolist(), records.latency_ms.tolist(), records.top1_se.tolist())
     rows = (
-        {"arch": str(arch), "top1": f"{top1:.6f}", "latency_ms": f"{latency_ms:.6g}"}
-        | ({SE: f"{top1_se:.6f}"} if np.isfinite(top1_se) else {})
-        for arch, top1, latency_ms, top1_se in zip(
-            records.space.decode(records.choices), records.top1, records.latency_ms, records.top1_se, strict=True
-        )
+        {"arch": str(arch), "top1": top1, "latency_ms": latency_ms} | ({SE: top1_se} if np.isfinite(top1_se) else {})
+        for arch, top1, latency_ms, top1_se in zip(records.space.decode(records.choices), *columns, strict=True)
     )
     files.write_csv(path, rows, (*COLUMNS, SE) if np.isfinite(records.top1_se).any() else COLUMNS)

@@ -54,7 +54,7 @@ def choose(
     look.
 
     Args:
-      latency: choices ``[n, tokens]`` -> ms, ``[n]``.
+      latency: choices ``[n, tokens]`` -> ms, ``[n]``; infinite for what must not be chosen at all.
       budgets_ms: each gets an equal share of `count`.
       spread: of the functions around their mean; see `Process.draw`.
       climbers: of the round before: choices that the evolution goes on from.
@@ -72,7 +72,7 @@ def choose(
     met, values, latency_ms = search.climb(
         records.space, functions, latency, start, budgets_ms, GENERATIONS, rng, MUTATION, PARENTS
     )
-    new = np.flatnonzero((records if measured is None else measured).lacks(met))
+    new = np.flatnonzero((records if measured is None else measured).lacks(met) & np.isfinite(latency_ms))
     orders = search.best_within_each(values[new], latency_ms[new], budgets_ms, count)
     chosen = _in_turn([orders[place] for place in rng.permutation(len(orders))], count)
     climbers = np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))
@@ -86,8 +86,8 @@ class Plan:
     Attributes:
       count: networks to measure, at most.
       rounds: how many there are; see `sizes`.
-      seconds: of measuring and choosing, at most, where the next round is expected to take as long as those before;
-        `rounds` counts for nothing then.
+      seconds: of measuring and choosing, where the next round is expected to take as long as those before; `rounds`
+        is ignored then. The first one, a network a budget, shows how long that is, and is made in any case.
     """
 
     count: int
@@ -161,7 +161,7 @@ def _start(counts: list[int], alone: bool, done: int = 0) -> list[Round]:
 
 def _sizes_in_time(plan: Plan, budgets: int, state: State) -> list[int]:
     """How many networks each round measures in the seconds that are left."""
-    fit = 2 * budgets  # to begin with, to know what one takes
+    fit = budgets  # to begin with, to know what one takes
     if state.measured:
         fit = int((plan.seconds - state.seconds) * state.measured / state.seconds)
     count = min(plan.count - state.measured, fit)

@@ -10,7 +10,7 @@ import pytest
 from pnag_tf import presets
 from pnag_tf.run import context as context_lib
 from pnag_tf.run import hits, layout, learn, measure
-from pnag_tf.search import noise, records
+from pnag_tf.search import noise, records, rounds
 from pnag_tf.space import cost
 from pnag_tf.space import space as space_lib
 from pnag_tf.util import errors, files
@@ -110,10 +110,19 @@ def test_rounds_are_paired_with_the_records(run):
 def rounds_run(run, monkeypatch):
     """`run` with 60 records and 25 more measurements in rounds of 4 or 5."""
     context, asked = run
-    monkeypatch.setattr(measure, "latencies_ms", lambda context, choices: 1.0 + choices.sum(1))
-    monkeypatch.setattr(measure, "latency_model", lambda context, table: lambda choices: 1.0 + choices.sum(1))
-    how = dataclasses.replace(CONFIG.eval, measurements=85, rounds=6, budgets=(12.0, 20.0))
-    return dataclasses.replace(context, config=dataclasses.replace(CONFIG, eval=how)), asked
+    monkeypatch.setattr(measure, "latencies_ms", lambda context, choices: _latency_ms(choices))
+    monkeypatch.setattr(measure, "latency_model", lambda context, table: _latency_ms)
+    return _asking(context, measurements=85, rounds=6, budgets=(12.0, 20.0)), asked
+
+
+def _latency_ms(choices):
+    """With as many digits as a clock gives."""
+    return 1.0 + choices @ np.random.default_rng(1).uniform(0.7, 1.3, SPACE.tokens)
+
+
+def _asking(context, **changes):
+    how = dataclasses.replace(context.config.eval, **changes)
+    return dataclasses.replace(context, config=dataclasses.replace(context.config, eval=how))
 
 
 def test_rounds_grow_the_records_to_as_many_as_are_asked_for(rounds_run):
@@ -135,8 +144,7 @@ def test_more_measurements_go_on_where_the_rounds_ended(rounds_run):
     context, _ = rounds_run
     measure.records(context)
     learn.rounds(context)
-    more = dataclasses.replace(context.config.eval, measurements=92, rounds=0)
-    context = dataclasses.replace(context, config=dataclasses.replace(context.config, eval=more))
+    context = _asking(context, measurements=92, rounds=0)
     assert learn.rounds_left(context) == [7]
     learn.rounds(context)
     found = measure.read_records(context)
@@ -157,6 +165,102 @@ def test_killed_rounds_go_on_as_if_nothing_had_happened(rounds_run, tmp_path):
     asked.until = None
     learn.rounds(context)
     np.testing.assert_array_equal(measure.read_records(context).choices, whole.choices)
+
+
+def test_other_budgets_ask_for_no_further_rounds(rounds_run):
+    context, asked = rounds_run
+    context = _asking(context, rounds=0)
+    measure.records(context)
+    asked.until = 60 + 15  # within the fourth round of six
+    with pytest.raises(Killed):
+        learn.rounds(context)
+    asked.until, other = None, _asking(context, budgets=(10.0, 13.0, 16.0, 18.0, 20.0))
+    assert learn.rounds_left(other) == learn.rounds_left(context) == [4, 4, 4]  # for the budgets they began with
+    learn.rounds(other)
+    assert learn.rounds_left(other) == learn.rounds_left(context) == [] and len(measure.read_records(other)) == 85
+    for folder in (stages := [context.layout.predictors, context.layout.evaluator, context.layout.generator]):
+        folder.mkdir()
+    before = len(asked.rows)
+    learn.rounds(other)
+    learn.rounds(_asking(context, measurements=0))
+    assert len(asked.rows) == before and all(folder.exists() for folder in stages)  # they are as good as before
+
+
+def test_budgets_by_default_are_those_of_the_records(rounds_run, monkeypatch):
+    context, _ = rounds_run
+    context = _asking(context, budgets=(), rounds=0)
+    assert learn.rounds_left(context) == [13, 12]  # for as many as there usually are
+    measure.records(context)
+    monkeypatch.setattr(learn, "budgets_ms", lambda context, table: [20.0])
+    learn.rounds(context)
+    assert files.read_json(context.layout.rounds)["done"] == 12 and learn.rounds_left(context) == []
+
+
+def test_a_kill_between_the_two_files_repeats_the_round(rounds_run, monkeypatch):
+    context, _ = rounds_run
+    measure.records(context)
+    write = files.write_json
+
+    def killed(path, content):
+        if path == context.layout.rounds and content["done"] == 3:
+            raise Killed
+        write(path, content)
+
+    monkeypatch.setattr(files, "write_json", killed)
+    with pytest.raises(Killed):
+        learn.rounds(context)
+    assert len(measure.read_records(context)) == 73 and sum(learn.rounds_left(context)) == 16
+    monkeypatch.setattr(files, "write_json", write)
+    learn.rounds(context)
+    assert len(measure.read_records(context)) == 85
+
+
+def test_what_was_learned_stays_until_something_new_is_measured(rounds_run):
+    context, asked = rounds_run
+    measure.records(context)
+    context.layout.predictors.mkdir()
+    asked.until = len(asked.rows) + 2  # within the first round
+    with pytest.raises(Killed):
+        learn.rounds(context)
+    assert context.layout.predictors.exists()
+
+
+def test_rounds_measure_nothing_beyond_the_limits(rounds_run):
+    context, _ = rounds_run
+    measure.records(context)
+    most = int(
+        np.median(
+            [cost.params(CONFIG.backbone, arch) for arch in SPACE.decode(SPACE.sample(np.random.default_rng(0), 50))]
+        )
+    )
+    limits = dataclasses.replace(CONFIG.limits, params=most)
+    learn.rounds(dataclasses.replace(context, config=dataclasses.replace(context.config, limits=limits)))
+    found = measure.read_records(context)
+    assert (
+        len(found) == 85
+        and max(cost.params(CONFIG.backbone, arch) for arch in SPACE.decode(found.choices[60:])) <= most
+    )
+
+
+def test_more_minutes_go_on_with_the_clock(rounds_run, monkeypatch):
+    context, asked = rounds_run
+    now = [0.0]
+    monkeypatch.setattr(rounds.time, "monotonic", lambda: now[0])
+    measured = measure.measure
+
+    def slowly(context, choices):
+        now[0] += 30.0 * len(choices)  # seconds
+        return measured(context, choices)
+
+    monkeypatch.setattr(measure, "measure", slowly)
+    context = _asking(context, measurements=1000, rounds=0, minutes=5.0)
+    measure.records(context)
+    learn.rounds(context)
+    assert len(measure.read_records(context)) == 60 + 10 and now[0] == 300.0
+    context = _asking(context, minutes=6.0)
+    learn.rounds(context)
+    assert len(measure.read_records(context)) == 60 + 12 and learn.rounds_left(context) == []
+    assert learn.rounds_left(_asking(context, minutes=3.0)) == []
 
 
 def test_rounds_of_an_earlier_version_are_an_error(rounds_run):

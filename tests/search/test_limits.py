@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pnag_tf import config as config_lib
-from pnag_tf.run import evaluate
+from pnag_tf.run import limiting
 from pnag_tf.search import candidates, limits, proposals
 from pnag_tf.space import cost
 from pnag_tf.util import errors
@@ -88,4 +88,4 @@ def test_the_stage_is_refused_before_it_begins(space, backbone):
         )
 
     with pytest.raises(errors.SettingError, match="limits.params"):
-        evaluate.check(Context)
+        limiting.check(Context)

@@ -8,6 +8,7 @@ import pytest
 from pnag_tf import config, presets
 from pnag_tf.search import baselines, candidates, reinforce, rounds
 from pnag_tf.search import proposals as search
+from pnag_tf.util import errors
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,18 @@ def test_training_budgets_span_the_records_range(table):
     ratios = search.training_budgets(table, dataclasses.replace(settings, spacing="geometric"))
     assert whole[0] < ratios[0] < found[0] and ratios[-1] == pytest.approx(found[-1])
     np.testing.assert_allclose(ratios[1:] / ratios[:-1], ratios[1] / ratios[0])
+
+
+def test_records_of_one_latency_leave_no_budgets(table):
+    same = dataclasses.replace(table, latency_ms=np.full(len(table), 3.0))
+    with pytest.raises(errors.UserError, match="records: expected different latencies, found 3 ms for all"):
+        search.training_budgets(same, config.Generator(budgets=3))
+
+
+def test_the_best_within_a_budget_keep_it_whatever_their_values():
+    values, latency_ms = np.array([[-0.05], [0.5], [-0.04], [0.9]]), np.array([0.02, 0.03, 0.02, 0.027])
+    (order,) = search.best_within(values, latency_ms, 0.025, 3)
+    assert order.tolist() == [2, 0, 3]  # where too few keep it, the fastest of the others
 
 
 def test_pseudo_labels_reach_beyond_the_records(table, predictors):
