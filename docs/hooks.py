@@ -30,7 +30,7 @@ ELSEWHERE = {  # path in the repository -> page of the site
 }
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
 _TABLE = re.compile(r"^<!-- (\w+) -->$", re.MULTILINE)
-_SHOWN = ("demo", "search", "paper")  # presets beside each other in the table of settings
+_SHOWN = ("demo", "photos", "search", "paper")  # presets beside each other in the table of settings
 
 
 def on_files(files, config):
@@ -118,7 +118,9 @@ def settings() -> str:
         else:
             said = comments(config.Config)[field.name]
             single.append((f"`{field.name}`", said, *(_value(values[name]) for name in _SHOWN)))
-    phase = [(f"`supernet.phases.N.{name}`", said, "", "", "") for name, said in comments(config.Phase).items()]
+    phase = [
+        (f"`supernet.phases.N.{name}`", said, *[""] * len(_SHOWN)) for name, said in comments(config.Phase).items()
+    ]
     parts = [_settings_table("The run", single), *parts]
     phases = next(place for place, part in enumerate(parts, 1) if part.startswith("### supernet\n"))
     return "\n\n".join([*parts[:phases], _settings_table("supernet.phases", phase), *parts[phases:]])

@@ -1,4 +1,4 @@
-"""Every setting of a run: one frozen dataclass per stage, and the presets tiny, demo, search and paper."""
+"""Every setting of a run: one frozen dataclass per stage. Presets are in `presets.py`."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ flags.DEFINE_float(
     "images_gib", config_lib.Memory().images_gib, "decoded images that may be held in memory; more are streamed", 0.0
 )
 flags.DEFINE_integer(
-    "finetune_epochs", None, "each deployed network is trained alone for; 0 leaves it out; the preset's by default", 0
+    "finetune_epochs", None, "each deployed network is fine-tuned for; 0 leaves it out; the preset's by default", 0
 )
 flags.DEFINE_string(
     "archs", "", "what --stage=finetune trains: a CSV budget_ms,arch such as another run's eval/pnag.csv"

@@ -106,7 +106,7 @@ class Run:
         """The same run for another device, or for networks of another kind, in a folder inside of the run's.
 
         It shares the images, the supernet and the accuracies of the records; what it takes is a latency table and
-        about a minute for predictors and generator, and the training of the chosen networks alone.
+        about a minute for predictors and generator, and fine-tuning of the chosen networks.
 
         Args:
           device: `"cpu"`, `"gpu"`, `"mobile"` or `"mobile:SERIAL"`.

@@ -127,7 +127,7 @@ def _supernet_s(context: context_lib.Context, training: probes.Training, judging
 def _eval_s(
     context: context_lib.Context, training: probes.Training, judging: probes.Judging, timing: probes.Timing
 ) -> float:
-    """Seconds of choosing, training alone, exporting, timing and testing."""
+    """Seconds of choosing, fine-tuning, exporting, timing and testing."""
     config, splits = context.config, context.resources.splits
     archs = list(judging.deployed())
     measured_s = timing.measured_s(len(archs), reference.NETWORKS, reference.CALLS)

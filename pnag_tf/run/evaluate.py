@@ -120,7 +120,7 @@ def notes(rows: list[dict]) -> list[str]:
         if devices.missed(each):
             said.append(f"note: {budget_ms} ms: missed, the network takes {devices.held_ms(each)} ms")
         elif other != budget_ms and "found_by" in each and float(_known_ms(each)) <= float(budget_ms):
-            trained = ", trained alone," if "validation_top1_before" in each else ""
+            trained = ", fine-tuned," if "validation_top1_before" in each else ""
             why = f"no network within the budget has a higher expected accuracy{trained} than the {other} ms one"
             said.append(f"note: {budget_ms} ms: {why}")
     return said + _splits(asked)

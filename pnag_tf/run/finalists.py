@@ -34,7 +34,7 @@ class Finalist:
     Attributes:
       found, place: where it was proposed.
       statistics: recalibrated batch norm, float32 [2, channels].
-      network: trained alone; None where the supernet's weights are deployed.
+      network: fine-tuned; None where the supernet's weights are deployed.
       top1_before: on validation, with the supernet's weights.
       top1: on validation, of what is deployed.
       exported: the content of its file, as the device runs it.

@@ -1,4 +1,4 @@
-"""The stage `finetune`: given architectures, such as another run's, trained alone from the supernet's weights.
+"""The stage `finetune`: given architectures, such as another run's, fine-tuned from the supernet's weights.
 
 The networks of the run itself are trained in `eval`.
 """
@@ -47,7 +47,7 @@ def finetune(context: context_lib.Context) -> evaluate.Tables:
         made = (exported[arch], tested[arch], latency.device)
         deploy.write(target, rows[-1], *made, config, open_.splits, open_.device.suffix)
     files.write_csv(context.layout.table(name), rows, rows[0])
-    return [(f"{name}: the given architectures, trained alone", rows)]
+    return [(f"{name}: the given architectures, fine-tuned", rows)]
 
 
 def _given(context: context_lib.Context) -> list[dict[str, str]]:

@@ -32,7 +32,7 @@ class Layout:
 
     @property
     def home(self) -> pathlib.Path:
-        """Where images, supernet and networks trained alone lie: of another device the run around it, else `root`."""
+        """Where images, supernet and fine-tuned networks lie: of another device the run around it, else `root`."""
         around = self.root.parent.parent
         return around if self.root.parent.name == DEVICES and (around / self.config.name).exists() else self.root
 

@@ -96,8 +96,7 @@ ROAD = (
         "rounds",
         ("records",),
         "rounds.json, records.csv",
-        "where `eval.measurements` asks for more records: a Gaussian process names what is worth measuring, again and "
-        "again",
+        "more records, up to `eval.measurements`, chosen round by round by a Gaussian process",
         learn.rounds,
         made=lambda at, _: [at.rounds],
         once=True,
@@ -134,9 +133,9 @@ ROAD = (
         "eval",
         ("records", "rounds", "predictors", "generator"),
         "finetune/, eval/, deploy/",
-        "proposals for each budget; the best few are exported and timed; validation accuracy and prediction, weighed "
-        "by their errors, choose among those that keep the budget; what is chosen is trained alone "
-        "(`finetune.epochs`) and deployed, test images are read once",
+        "proposals for each budget; the best few are exported and timed; those within budget are ranked by validation "
+        "accuracy and prediction, weighted by their errors; the chosen networks are fine-tuned (`finetune.epochs`), "
+        "tested once and deployed",
         evaluate.evaluate,
         made=lambda at, _: at.tables.glob("*.csv"),
         begun=lambda at: at.deployed.glob("*"),
@@ -157,7 +156,7 @@ BESIDE = (
         "finetune",
         ("supernet",),
         "finetune/, eval/, deploy/",
-        "given architectures, such as another run's, trained alone from the supernet's weights and deployed",
+        "given architectures, such as another run's, fine-tuned from the supernet's weights and deployed",
         finetune.finetune,
         made=lambda at, _: at.tables.glob(f"*{layout_lib.FINETUNED}.csv"),
         begun=lambda at: () if any(at.tables.glob("*.csv")) else at.finetune.glob("*/*"),  # those are `eval`'s

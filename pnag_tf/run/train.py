@@ -1,4 +1,4 @@
-"""What trains on images: the stage `supernet`, and chosen networks alone."""
+"""What trains on images: the stage `supernet`, and fine-tuning."""
 
 from __future__ import annotations
 
