@@ -10,6 +10,7 @@ Colours are those of Okabe and Ito; marker, dash or lightness tells again what t
 from pnag_tf.figures.agreement import latency_agreement
 from pnag_tf.figures.blocks import architecture, architectures, caption
 from pnag_tf.figures.curves import convergence
+from pnag_tf.figures.growth import rounds
 from pnag_tf.figures.histograms import latency_histograms
 from pnag_tf.figures.style import save, svg
 from pnag_tf.figures.tradeoff import baselines, frontier
@@ -23,6 +24,7 @@ __all__ = [
     "frontier",
     "latency_agreement",
     "latency_histograms",
+    "rounds",
     "save",
     "svg",
 ]

@@ -10,7 +10,7 @@ from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 from matplotlib import ticker
 
-from pnag_tf.figures import style
+from pnag_tf.figures import labels, style
 from pnag_tf.search import pareto
 
 # The first of these that is known of every network of every method is drawn, so that methods compare.
@@ -18,7 +18,6 @@ _TOP1 = (("test_top1", "test top-1"), ("validation_top1", "validation top-1"), (
 # At the speed of the latency table, as budgets and records are, before as measured.
 _LATENCY = (("latency_at_table_ms", "measured latency"), ("latency_ms", "measured latency"))
 _LATENCY += (("predicted_latency_ms", "predicted latency"),)
-_LINE = 0.19  # inches between the names of methods
 _AXIS = 5.1  # inches of the latency axis, roughly
 _CUT = 0.01  # share of the records, the least accurate, that need not lie inside the picture
 
@@ -53,7 +52,7 @@ def frontier(
 
     names = [*(look["label"] for look in looks.values()), "best records"]
     margin = min(0.5 + max(map(style.text_width, names)), 5.0)
-    width, height = 5.6 + margin, max(4.3, 1.4 + _LINE * len(names))
+    width, height = 5.6 + margin, max(4.3, 1.4 + labels.LINE * len(names))
     figure = style.new(width, height, title or f"{top1_name.capitalize()} against {latency_name}")
     axis = figure.subplots()
     everything = np.concatenate([style.column(rows, latency_column), budgets_ms, cloud_ms])
@@ -81,7 +80,7 @@ def frontier(
     if hollow:
         notes.append("Hollow: slower than its budget.")
     style.budget_lines(axis, budgets_ms.tolist(), _AXIS)
-    _names(axis, ends, height - 1.3)
+    labels.names(axis, ends, height - 1.3)
     style.footnote(figure, [" ".join(notes), *(style.NOTES.get(method, "") for method in groups)])
     return figure
 
@@ -106,7 +105,7 @@ def baselines(rows: Sequence[Mapping[str, Any]]) -> figure_lib.Figure:
     for name, found in groups.items():
         looks[name]["label"] += f", {float(found[0]['minutes']):.3g} min" + (" in all" if found[0]["method"] else "")
     margin = min(0.5 + max(style.text_width(look["label"]) for look in looks.values()), 5.0)
-    height = max(4.3, 1.4 + _LINE * len(looks))
+    height = max(4.3, 1.4 + labels.LINE * len(looks))
     figure = style.new(5.6 + margin, height, "Test top-1 against measured latency")
     axis = figure.subplots()
     style.latency_axis(axis, "x", style.column(rows, "latency_ms"), "measured latency (ms)")
@@ -118,7 +117,7 @@ def baselines(rows: Sequence[Mapping[str, Any]]) -> figure_lib.Figure:
         looks[name]["linestyle"] = "-" if found[0]["method"] else ""
         axis.plot(latency_ms, top1, zorder=3, markersize=6.5, markeredgecolor="white", **looks[name])
         ends.append((looks[name], latency_ms[-1], top1[-1]))
-    _names(axis, ends, height - 1.3)
+    labels.names(axis, ends, height - 1.3)
     style.footnote(figure, ["Minutes: training of a fixed network; the whole run of a method, search and all."])
     return figure
 
@@ -155,22 +154,3 @@ def _cloud(axis: axes_lib.Axes, latency_ms: np.ndarray, top1: np.ndarray, best_t
     look = {"label": "best records", "color": style.GREY, "linestyle": "-", "marker": ""}
     axis.plot(latency_ms[best], top1[best], drawstyle="steps-post", linewidth=0.9, zorder=2, **look)
     return [(look, latency_ms[best][-1], top1[best][-1])]
-
-
-def _names(axis: axes_lib.Axes, ends: Sequence[tuple], height: float) -> None:
-    """The name of each line to the right of the axis, tied to the line's last point.
-
-    Args:
-      ends: (look, x, y) of each line.
-      height: of the axis, in inches, roughly.
-    """
-    places = style.spread(style.fractions(axis, "y", [y for _, _, y in ends]), _LINE / height)
-    for (look, x, y), place in zip(ends, places, strict=True):
-        axis.annotate(
-            "", (x, y), (1.02, place), textcoords=axis.transAxes, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": look["color"], "linewidth": 0.6, "shrinkA": 0, "shrinkB": 5},
-        )  # fmt: skip
-        axis.plot([1.025, 1.045, 1.065], [place] * 3, transform=axis.transAxes, clip_on=False, markersize=6.5,
-                  markeredgecolor="white", markevery=[1], linewidth=1.4,
-                  **{**look, "label": "_name"})  # fmt: skip
-        axis.text(1.08, place, look["label"], transform=axis.transAxes, va="center")

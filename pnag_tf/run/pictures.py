@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib import figure as figure_lib
 
-from pnag_tf.figures import agreement, blocks, curves, histograms, style, tradeoff
+from pnag_tf.figures import agreement, blocks, curves, growth, histograms, style, tradeoff
 from pnag_tf.run import dominance
 from pnag_tf.run import layout as layout_lib
 from pnag_tf.space import backbone as backbone_lib
@@ -33,6 +33,7 @@ def draw(layout: layout_lib.Layout) -> list[pathlib.Path]:
     |---|---|
     | convergence | evaluator/history.csv, generator/history.csv |
     | latency_histograms | eval/samples.csv |
+    | rounds | rounds.json, records.csv |
     | baselines | baselines/<device>.csv |
     | frontier | eval/<method>.csv, all of them; records.csv |
     | architectures_<method> | eval/<method>.csv |
@@ -78,6 +79,9 @@ def _figures(layout: layout_lib.Layout) -> Iterator[tuple[str, Callable[[], figu
         yield "baselines", functools.partial(tradeoff.baselines, rows)
     proposed = _proposed(layout)
     records = _rows(layout.records, ("top1", "latency_ms"))
+    if layout.rounds.exists():
+        grown = files.read_json(layout.rounds)
+        yield "rounds", functools.partial(growth.rounds, records, grown["records"], grown.get("budgets", ()))
     yield "frontier", functools.partial(tradeoff.frontier, proposed, records)
     device, networks = _table(layout.latency_table)
     backbone = _backbone(layout.config)

@@ -44,6 +44,7 @@ SHOWN = (
 FIGURES = {
     "frontier": ("Accuracy against latency", "What each method found for the budgets, over the records."),
     "latency_histograms": ("Latency of the samples", "What is drawn for each budget before any is dropped."),
+    "rounds": ("Rounds", "The best measured network within each budget, as more were measured."),
     "convergence": ("Training", "Loss and ranking of the evaluator, reward and entropy of the generator."),
     "latency_agreement": ("Latency, predicted and measured", "Networks of the latency table and deployed ones."),
 }

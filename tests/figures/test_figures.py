@@ -286,7 +286,24 @@ def test_baselines_are_points_beside_the_line_of_the_run_and_say_their_minutes()
         figures.baselines(BASELINES[-1:])
 
 
+GROWN = [{"top1": top1, "latency_ms": ms} for top1, ms in [(0.5, 2), (0.6, 3), (0.55, 1), (0.4, 1), (0.7, 2)]]
+
+
+def test_rounds_are_the_best_so_far_within_each_budget():
+    figure = figures.rounds(GROWN, 2, [2.0, 3.0, 1.0, 0.5])
+    (least,), (middle,), (most,) = (lines(figure, f"≤ {ms} ms") for ms in (1, 2, 3))
+    assert np.allclose(least, [[3, 4, 5], [55, 55, 55]])  # nothing keeps it before
+    assert np.allclose(middle, [[2, 3, 4, 5], [50, 55, 55, 70]]) and np.allclose(most[1], [60, 60, 60, 70])
+    assert any(text.startswith("2 random networks, then 3 in rounds.") for text in texts(figure))
+    assert not lines(figure, "≤ 0.5 ms")
+    for nothing in ((GROWN[:2], 2, [3.0]), (GROWN, 2, [0.5]), (GROWN, 2, [])):
+        with pytest.raises(style.NothingToDraw):
+            figures.rounds(*nothing)
+
+
 FIGURES = {
+    "rounds": lambda: figures.rounds(GROWN * 30, 40, [1.0, 1.5, 2.0, 3.0, 1130.0]),
+    "rounds_few": lambda: figures.rounds(GROWN, 1, [2.0]),
     "convergence": lambda: figures.convergence(EVALUATOR, GENERATOR),
     "convergence_one_row": lambda: figures.convergence(EVALUATOR[:1], GENERATOR[:1]),
     "generator_alone": lambda: figures.convergence(generator=GENERATOR),

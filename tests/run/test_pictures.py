@@ -25,12 +25,14 @@ def test_a_run_is_drawn_from_its_files(tmp_path):
     write(tmp_path / "eval/pnag.csv", [row("pnag", 25, 0.8, 24, validation_top1=0.7, test_top1=0.7, latency_ms=24.5)])
     write(tmp_path / "eval/evo.csv", [row("evo", 25, 0.8, 24)])
     write(tmp_path / "eval/notes.csv", [{"what": "of no method"}])
-    write(tmp_path / "records.csv", [{"arch": ARCH, "top1": 0.6, "latency_ms": 22}])
+    write(tmp_path / "records.csv", [{"arch": ARCH, "top1": top1, "latency_ms": 22} for top1 in (0.6, 0.7)])
+    files.write_json(tmp_path / "rounds.json", {"records": 1, "budgets": [25.0]})
     networks = [{"arch": ARCH, "predicted_ms": 20.0, "measured_ms": 21.0}]
     files.write_json(tmp_path / "latency_table.json", {"device": "a phone", "calibration": networks, "check": networks})
     names = [
         "convergence",
         "latency_histograms",
+        "rounds",
         "frontier",
         "architectures_pnag",
         "architectures_evo",
