@@ -57,7 +57,7 @@ def rounds(records: Sequence[Mapping[str, Any]], first: int, budgets_ms: Sequenc
         ends.append((look, count[-1], best[-1]))
     labels.names(axis, ends, height - 1.3)
     said = f"{first:,} random networks, then {len(top1) - first:,} in rounds."
-    style.footnote(figure, [f"{said} The best of many noisy measurements looks better than it is."])
+    style.footnote(figure, [f"{said} Noise flatters the best of many."])
     return figure
 
 
