@@ -1,8 +1,8 @@
 """A search on another device than the one that its records were measured on: a few latencies instead of training.
 
-Accuracy stays what it is. Latency is fitted to architectures that were measured there, as a correction of the known
-device's. The generator was trained for budgets of the known device; over all of them it draws what is good for its
-latency, whatever the device, and the new latency tells which of these keep a budget.
+Accuracy stays what it is. Latency is fitted to architectures that were measured there, with the help of what layers
+cost on the known device. The generator was trained for budgets of the known device; over all of them it draws what is
+good for its latency, whatever the device, and the new latency tells which of these keep a budget.
 """
 
 from __future__ import annotations
@@ -72,10 +72,51 @@ def _draw(generator: generator_lib.Generator, count: int, seed: int) -> np.ndarr
 
 
 def _fit(known: predictor_lib.Predictors, measured: records_lib.Records) -> predictor_lib.LatencyModel:
-    """The latency there: as many times the known one as fits best, corrected by a ridge regression."""
-    ours = known.latency_model
-    here_ms = ours.by_ridge(known.space, measured.choices)
-    factor = float(np.polyfit(here_ms, measured.latency_ms, 1)[0]) if np.ptp(here_ms) else 0.0
-    inputs = predictor_lib.latency_inputs(known.space, measured.choices)
-    correction = regression.ridge(inputs, measured.latency_ms - factor * here_ms)
-    return predictor_lib.LatencyModel(factor * ours.coefficients + correction)
+    """The latency there, by two ridge regressions on relative errors: what kinds of layers cost, then what each does.
+
+    Devices differ by kinds: on one all large kernels are slow, on another each layer has an overhead. That takes few
+    measurements to tell, the costs of single layers many.
+    """
+    space, latency_ms = known.space, measured.latency_ms
+    layers, kinds = space.layer_one_hot(measured.choices), _kinds(known)
+    weights = 1 / latency_ms**2
+    weights /= weights.mean()
+    inputs = layers @ kinds
+    scales = inputs.std(0)
+    scales[scales == 0] = 1.0
+    offset, *slopes = regression.ridge(inputs / scales, latency_ms, weights)
+    each = kinds @ (slopes / scales)
+    inputs = predictor_lib.latency_inputs(space, measured.choices)
+    rest = regression.ridge(inputs, latency_ms - offset - layers @ each, weights)
+    singles = np.zeros(inputs.shape[1] - len(each))
+    return predictor_lib.LatencyModel(np.concatenate([[offset], singles, each]) + rest)
+
+
+def _kinds(known: predictor_lib.Predictors) -> np.ndarray:
+    """Features of each column of `layer_one_hot`, ``[columns, kinds]``: its cost on the known device, and 1.
+
+    Both once for all columns, and for those of each unit, resolution, ratio and kernel, 0 elsewhere; and the cost for
+    those of each unit and kernel.
+    """
+    slots = np.array(known.space.layer_slots())
+    cost, unit, kernel = _costs(known, slots), slots[:, 0], slots[:, 4]
+    groups = [np.ones(len(slots), bool)]
+    for column in (0, 2, 3, 4):
+        values = np.unique(slots[:, column])
+        groups += [slots[:, column] == value for value in values if len(values) > 1]
+    both = [(unit == one) & (kernel == other) for one in np.unique(unit) for other in np.unique(kernel)]
+    return np.stack([*(cost * group for group in groups + both), *groups], 1).astype(float)
+
+
+def _costs(known: predictor_lib.Predictors, slots: np.ndarray) -> np.ndarray:
+    """Latency in ms of each column of `layer_one_hot` on the known device, ``[columns]``, but for what all have."""
+    space, coefficients = known.space, known.latency_model.coefficients[1:]
+    token, option = space.one_hot_columns
+    kind = np.array(space.token_kinds)[token]
+    value = np.array([space.options[name][number] for name, number in zip(kind, option, strict=True)])
+    units, layers = np.asarray(space.token_units)[token], np.asarray(space.token_layers)[token]
+    single, costs = coefficients[: len(token)], coefficients[len(token) :].copy()
+    for place, (unit, layer, _, ratio, kernel) in enumerate(slots):
+        asked = ((kind == "ratio") & (value == ratio)) | ((kind == "kernel") & (value == kernel))
+        costs[place] += single[asked & (units == unit) & (layers == layer)].sum()
+    return costs
