@@ -256,8 +256,8 @@ class Search:
         """The search for another device, by latencies that were measured there. Nothing is trained.
 
         Accuracy, and the generator, stay what they are. What the fitted latency is off by in cross-validation is left
-        free of each budget, 2 % of it at most; a network may still exceed its budget, so time it on the device. Where it
-        does, add its latency to the others and ask again.
+        free of each budget, 2 % of it at most; a network may still exceed its budget, so time it on the device. Where
+        it does, add its latency to the others and ask again.
 
         Args:
           latencies_ms: architecture -> its latency in milliseconds on that device, such as of `probes`; 20 or more.
