@@ -66,7 +66,7 @@ def run(name, backbone, args):
     uniform = args.networks - args.networks // 2
     print(f"  uniform: {judge(table.check[:uniform])}\n  skewed: {judge(table.check[uniform:])}")
     print("  " + ", ".join(f"{what} {seconds:.0f} s" for what, seconds in spent.items()), end="")
-    curvature = ", ".join(f"{each:.4f}" for each in np.atleast_1d(table.curvature))  # of each resolution
+    curvature = ", ".join(f"{each:.4f}" for each in table.curvature)  # of each resolution
     print(f"; curvature {curvature} per ms; load {os.getloadavg()[0]:.1f}", flush=True)
 
 

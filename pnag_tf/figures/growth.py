@@ -29,12 +29,12 @@ def rounds(records: Sequence[Mapping[str, Any]], first: int, budgets_ms: Sequenc
     """
     top1, latency_ms = 100 * style.column(records, "top1"), style.column(records, "latency_ms")
     count, start = np.arange(1, len(top1) + 1), min(_SHOWN_FROM, first)
-    curves = {}
-    for budget_ms in sorted(budgets_ms):
-        best = np.maximum.accumulate(np.where(latency_ms <= budget_ms, top1, -np.inf))
-        if len(best) > first and np.isfinite(best[-1]):
-            curves[budget_ms] = np.where(np.isfinite(best), best, np.nan)
-    if not curves:
+    curves = {
+        budget_ms: np.maximum.accumulate(np.where(latency_ms <= budget_ms, top1, -np.inf))
+        for budget_ms in sorted(budgets_ms)
+        if np.any(latency_ms <= budget_ms)
+    }
+    if not curves or len(top1) <= first:
         raise style.NothingToDraw("rounds: no record of rounds that keeps a budget")
     names = [f"≤ {style.budget(budget_ms)}" for budget_ms in curves]
     height = max(3.6, 1.4 + labels.LINE * len(names))
@@ -50,7 +50,7 @@ def rounds(records: Sequence[Mapping[str, Any]], first: int, budgets_ms: Sequenc
     axis.annotate("rounds", (first, 1.0), (4, 3), xycoords=axis.get_xaxis_transform(), textcoords="offset points",
                   fontsize=style.SMALL, color=style.GREY)  # fmt: skip
     ends = []
-    for (best, shade), name in zip(_shaded(list(curves.values())), names, strict=True):
+    for best, shade, name in zip(curves.values(), _shades(len(curves)), names, strict=True):
         seen = np.isfinite(best) & (count >= start)
         look = {"color": shade, "linestyle": "-", "marker": "", "label": name}
         axis.step(count[seen], best[seen], where="post", **look)
@@ -61,7 +61,7 @@ def rounds(records: Sequence[Mapping[str, Any]], first: int, budgets_ms: Sequenc
     return figure
 
 
-def _shaded(curves: Sequence[np.ndarray]) -> list[tuple[np.ndarray, tuple[float, float, float]]]:
-    """Each curve with its shade of one colour, from light to dark."""
-    blue, shares = np.array(colors.to_rgb(style.BLUE)), np.linspace(_LIGHTEST, 1.0, len(curves))
-    return [(curve, tuple(1 - share * (1 - blue))) for curve, share in zip(curves, shares, strict=True)]
+def _shades(count: int) -> list[tuple[float, float, float]]:
+    """So many shades of one colour, from light to dark."""
+    blue = np.array(colors.to_rgb(style.BLUE))
+    return [tuple(1 - share * (1 - blue)) for share in np.linspace(_LIGHTEST, 1.0, count)]

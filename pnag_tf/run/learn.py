@@ -106,21 +106,20 @@ def _plan(context: context_lib.Context, progress: Progress) -> rounds_lib.Plan:
 
 def rounds_left(context: context_lib.Context) -> list[int]:
     """How many networks each round that is still to come measures, by what is known so far."""
-    if not context.config.eval.measurements:
-        return []
-    progress = _planned(context)
-    left = rounds_lib.left(
-        _plan(context, progress), len(progress.budgets) or BUDGETS, progress.state(context.config.space)
-    )
-    return [each.count for each in left]
+    return _left(context, _planned(context)) if context.config.eval.measurements else []
+
+
+def _left(context: context_lib.Context, progress: Progress) -> list[int]:
+    """The same of rounds under way."""
+    budgets, state = len(progress.budgets) or BUDGETS, progress.state(context.config.space)
+    return [each.count for each in rounds_lib.left(_plan(context, progress), budgets, state)]
 
 
 def rounds(context: context_lib.Context) -> None:
     """Measures where it counts; what was learned from fewer records goes, to be learned anew."""
-    if not rounds_left(context):
-        return
     config, layout = context.config, context.layout
-    progress = _planned(context)
+    if not config.eval.measurements or not _left(context, progress := _planned(context)):
+        return
     files.write_json(layout.rounds, dataclasses.asdict(progress))
     # A kill between the two writes below leaves records of a round that is not counted: it is repeated.
     table = measure.read_records(context)[: progress.grown]
@@ -150,7 +149,7 @@ def _latency(context: context_lib.Context) -> rounds_lib.Latency:
 
     def of_records(table: records_lib.Records) -> Callable[[np.ndarray], np.ndarray]:
         known = measure.latency_model(context, table)
-        return lambda choices: np.where(limits.keeps(choices), known(choices), np.inf)
+        return lambda choices: limits.at_most(choices, known(choices))
 
     return of_records if limits else functools.partial(measure.latency_model, context)
 

@@ -1,8 +1,7 @@
 """Several devices in one run, and kinds of networks on them: what depends on the device has a folder for each.
 
 The first one's is the run's own. Another one's lies in `devices/`: it shares the images, the supernet, the accuracies
-of the records and the fine-tuned networks, and has a latency table, predictors, a generator and networks
-of its own.
+of the records and the fine-tuned networks, and has a latency table, predictors, a generator and networks of its own.
 """
 
 from __future__ import annotations

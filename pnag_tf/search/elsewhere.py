@@ -105,7 +105,7 @@ def _kinds(known: predictor_lib.Predictors) -> np.ndarray:
         values = np.unique(slots[:, column])
         groups += [slots[:, column] == value for value in values if len(values) > 1]
     both = [(unit == one) & (kernel == other) for one in np.unique(unit) for other in np.unique(kernel)]
-    return np.stack([*(cost * group for group in groups + both), *groups], 1).astype(float)
+    return np.stack([*(cost * group for group in groups + both), *groups], 1)
 
 
 def _costs(known: predictor_lib.Predictors, slots: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def _costs(known: predictor_lib.Predictors, slots: np.ndarray) -> np.ndarray:
     token, option = space.one_hot_columns
     kind = np.array(space.token_kinds)[token]
     value = np.array([space.options[name][number] for name, number in zip(kind, option, strict=True)])
-    units, layers = np.asarray(space.token_units)[token], np.asarray(space.token_layers)[token]
+    units, layers = space.token_units[token], space.token_layers[token]
     single, costs = coefficients[: len(token)], coefficients[len(token) :].copy()
     for place, (unit, layer, _, ratio, kernel) in enumerate(slots):
         asked = ((kind == "ratio") & (value == ratio)) | ((kind == "kernel") & (value == kernel))

@@ -66,6 +66,10 @@ class Limits:
             found &= self._count(choices, *how) <= most
         return found
 
+    def at_most(self, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
+        """Latencies ``[n]`` of choices ``[n, tokens]``, infinite for what exceeds the limits."""
+        return np.where(self.keeps(choices), latency_ms, np.inf)
+
     def __bool__(self) -> bool:
         return bool(self._counted)
 
@@ -87,13 +91,10 @@ class Limited:
 
     def predict(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         top1, disagreement, latency_ms = self._predictors.predict(choices)
-        return top1, disagreement, self._at_most(choices, latency_ms)
+        return top1, disagreement, self._limits.at_most(choices, latency_ms)
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
-        return self._at_most(choices, self._predictors.latency_ms(choices))
-
-    def _at_most(self, choices: np.ndarray, latency_ms: np.ndarray) -> np.ndarray:
-        return np.where(self._limits.keeps(choices), latency_ms, np.inf)
+        return self._limits.at_most(choices, self._predictors.latency_ms(choices))
 
 
 def rounded_up(value: float) -> str:

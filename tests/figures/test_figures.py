@@ -173,6 +173,8 @@ def test_records_far_below_are_counted():
 
 
 def test_a_hundred_methods_look_different():
+    beside = style.appearance(["pnag", "evo", "m0", "m1", "m2", "m3"])
+    assert len({look["color"] for look in beside.values()}) == len(beside)
     looks = style.appearance([*"pnag evo nas_mo ofa_mo random".split(), *(f"m{n}" for n in range(100))])
     assert len({(look["color"], look["marker"], look["linestyle"]) for look in looks.values()}) == 105
 

@@ -57,6 +57,12 @@ def _expected(choices):
     return right.mean(1), noise.standard_errors(packed, IMAGES, noise.image_means(packed, IMAGES))
 
 
+def test_a_space_of_two_networks_has_both_as_records():
+    two = space_lib.SearchSpace(units=1, depths=(1, 2), kernels=(3,), ratios=(2,))
+    config = dataclasses.replace(CONFIG, space=two, measure=dataclasses.replace(CONFIG.measure, draw="madds"))
+    assert len(measure.draw(config)) == two.size == 2
+
+
 def test_records_spread_evenly_over_multiply_adds():
     config = presets.preset("demo")
     spread = {}
@@ -228,18 +234,15 @@ def test_what_was_learned_stays_until_something_new_is_measured(rounds_run):
 def test_rounds_measure_nothing_beyond_the_limits(rounds_run):
     context, _ = rounds_run
     measure.records(context)
-    most = int(
-        np.median(
-            [cost.params(CONFIG.backbone, arch) for arch in SPACE.decode(SPACE.sample(np.random.default_rng(0), 50))]
-        )
-    )
+    most = int(np.median(_params(SPACE.sample(np.random.default_rng(0), 50))))
     limits = dataclasses.replace(CONFIG.limits, params=most)
     learn.rounds(dataclasses.replace(context, config=dataclasses.replace(context.config, limits=limits)))
     found = measure.read_records(context)
-    assert (
-        len(found) == 85
-        and max(cost.params(CONFIG.backbone, arch) for arch in SPACE.decode(found.choices[60:])) <= most
-    )
+    assert len(found) == 85 and max(_params(found.choices[60:])) <= most
+
+
+def _params(choices):
+    return [cost.params(CONFIG.backbone, arch) for arch in SPACE.decode(choices)]
 
 
 def test_more_minutes_go_on_with_the_clock(rounds_run, monkeypatch):
