@@ -231,11 +231,12 @@ class Search:
         how = proposing.asked(self.config, budgets_ms)
         if not how.budgets:
             return []
+        measured = self.records if self._grown else None
         found = proposals.propose(
-            made, known, how.budgets, how.samples, self.config.seed, how.pessimism, how.refinement
+            made, known, how.budgets, how.samples, self.config.seed, how.pessimism, how.refinement, measured
         )
-        if self._grown:
-            found = rounds_lib.confirm(found, self.records)
+        if measured is not None:
+            found = rounds_lib.confirm(found, measured)
         return proposing.best_of(found, known.space)
 
     def probes(self, count: int = 50) -> list[space_lib.Architecture]:

@@ -64,7 +64,7 @@ def of_zoo(names: Iterable[str], device: str, backbone: backbone_lib.Backbone) -
 def of_method(
     rows: Iterable[Mapping[str, str]], backbone: backbone_lib.Backbone, search_s: float | None
 ) -> list[Contender]:
-    """The networks of `eval/<method>.csv`; a name says so where another than the method found the network.
+    """The networks of `eval/<method>.csv`; a name says so where one was among the records before the search began.
 
     Args:
       search_s: seconds from the records to these architectures, where they are known.
@@ -78,8 +78,8 @@ def of_method(
             known["search_s"] = f"{search_s:.0f}"
         build = functools.partial(network.build, backbone, arch)
         name = f"{row['method']}-{row['budget_ms']}"
-        if row.get("found_by", row["method"]) != row["method"]:
-            name += f" (of the {row['found_by']})"
+        if row.get("found_by") == "records":
+            name += " (of the records)"
         found.append(Contender(name, build, cost.params(backbone, arch), cost.madds(backbone, arch), known))
     return found
 

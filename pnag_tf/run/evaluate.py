@@ -45,18 +45,20 @@ def evaluate(context: context_lib.Context) -> Tables:
     """
     method, table, predictors = context.config.method, measure.read_records(context), learn.read_predictors(context)
     made, limits = learn.read_generator(context) if method == PNAG else None, limiting.limits(context)
+    within = limits_lib.Limited(predictors, limits) if limits else predictors
+    # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
+    competes = method == PNAG and (context.has_supernet or context.layout.rounds.exists())
+    measured = table[limits.keeps(table.choices)] if competes else None
     with context.timed(f"eval/{method}"):
-        found = _propose(context, table, limits_lib.Limited(predictors, limits) if limits else predictors, made, limits)
+        found = _propose(context, table, within, made, limits, measured)
     _write_samples(context, found, predictors, made)
-    own = {choices.tobytes() for proposal in found for choices in proposal.choices}
-    if method == PNAG and (context.has_supernet or context.layout.rounds.exists()):
-        # What was measured before competes with PNAG's proposals; its peers show what they find themselves.
-        found = rounds.confirm(found, table[limits.keeps(table.choices)] if limits else table)
+    if measured is not None:
+        found = rounds.confirm(found, measured)
     rows, kinds = [row(context, proposal.budget_ms, proposal, 0) for proposal in found], []
     if context.has_supernet:
         rows, kinds = _deploy(context, found, _prediction(table, predictors))
     drawn = learn.drawn(context, table)
-    rows = [each | {"found_by": _finder(context, each["arch"], own, drawn)} for each in rows]
+    rows = [each | {"found_by": _finder(context, each["arch"], measured, drawn)} for each in rows]
     files.write_csv(context.layout.table(method), rows, rows[0])
     files.write_json(context.layout.limits(method), dataclasses.asdict(context.config.limits))
     tables = [(f"{method}: a network for each budget", rows)]
@@ -218,8 +220,14 @@ def _propose(
     predictors: predictor.Predictors | limits_lib.Limited,
     made: generator.Generator | None,
     limits: limits_lib.Limits,
+    measured: records.Records | None,
 ) -> list[candidates_lib.Candidates]:
-    """What the method proposes for each budget, the best predicted first; `made` is PNAG's generator."""
+    """What the method proposes for each budget, the best predicted first.
+
+    Args:
+      made: PNAG's generator.
+      measured: what PNAG refines with its samples.
+    """
     config, how, budgets_ms = context.config, context.config.eval, learn.budgets_ms(context, table)
     if config.method == BEST_RECORD:
         drawn = learn.drawn(context, table)
@@ -228,17 +236,18 @@ def _propose(
             raise errors.UserError("no record keeps the limits; expected one at least for method best_record")
         return rounds.from_records(drawn, budgets_ms, finalists_lib.FINALISTS)
     if made is not None:
-        return proposals.propose(made, predictors, budgets_ms, how.samples, config.seed, how.pessimism, how.refinement)
+        asked = how.samples, config.seed, how.pessimism, how.refinement
+        return proposals.propose(made, predictors, budgets_ms, *asked, measured)
     rng = np.random.default_rng([config.seed, 3])
     return PEERS[config.method](config.space, predictors, budgets_ms, rng, config)
 
 
-def _finder(context: context_lib.Context, arch: str, own: set[bytes], drawn: records.Records) -> str:
-    """Who found a network: the method, if it is among its `own` proposals; else 'records' or 'rounds'."""
-    (choices,) = context.config.space.encode([arch])
-    if choices.tobytes() in own:
+def _finder(context: context_lib.Context, arch: str, measured: records.Records | None, drawn: records.Records) -> str:
+    """Who found a network first: 'records' or 'rounds' where these were asked and had it, else the method."""
+    choices = context.config.space.encode([arch])
+    if measured is None or measured.lacks(choices)[0]:
         return context.config.method
-    return "rounds" if drawn.lacks(choices[None])[0] else "records"
+    return "rounds" if drawn.lacks(choices)[0] else "records"
 
 
 def _write_samples(

@@ -20,6 +20,7 @@ PARENTS = 50  # per budget, function of accuracy and generation; each has two ch
 # Samples are drawn for so many times a budget: where more time makes no network better, the best leaves some.
 BELOW = (1.0, 0.93, 0.86, 0.8)
 REFINED = 100  # candidates of a budget
+MEASURED = 25  # of the best measured ones within a budget that are refined with the samples
 ROOM = 1.1  # a budget so many times the largest trained one asks for nothing else: the slowest network, with room
 MUTATION = 0.05  # of a token on the last steps: about two of the paper's space, so that one can pay for the other
 
@@ -191,12 +192,14 @@ def propose(
     seed: int,
     pessimism: float = 0.0,
     refinement: int = 0,
+    measured: records_lib.Records | None = None,
 ) -> list[candidates.Candidates]:
     """Many architectures for each budget in one batch; those predicted over budget dropped, the rest ranked.
 
     Args:
       samples: of a budget; a part of them is drawn for somewhat smaller ones, see `BELOW`.
       refinement: generations of `refine`.
+      measured: the best of these within a budget join its samples: rounds may have climbed a hill that a policy misses.
 
     A budget outside the trained range takes the nearest trained one's policy, with a warning that names the range where
     it lies well outside.
@@ -208,7 +211,10 @@ def propose(
             logging.warning("budget %s ms lies outside the trained range %.4g to %.4g ms", budget, low, high)
     below_ms = np.outer(budgets_ms, BELOW)
     choices = generator.sample(below_ms.ravel(), -(-samples // len(BELOW)), seed)
-    choices = choices.reshape(len(budgets_ms), -1, choices.shape[-1])[:, :samples]
+    choices = list(choices.reshape(len(budgets_ms), -1, choices.shape[-1])[:, :samples])
+    if measured is not None and len(measured):
+        best = best_within_each(measured.top1[:, None], measured.latency_ms, budgets_ms, MEASURED)
+        choices = [np.concatenate([drawn, measured.choices[rows]]) for drawn, rows in zip(choices, best, strict=True)]
     return answer(predictors, budgets_ms, choices, seed, pessimism, refinement)
 
 

@@ -157,6 +157,21 @@ def test_recorded_are_the_best_within_each_budget_or_the_fastest(table):
     assert len(nothing) == 1 and nothing.latency_ms[0] == table.latency_ms.min()
 
 
+def test_what_was_measured_is_refined_with_the_samples(predictors, generator, table):
+    budgets_ms = generator.budgets_ms[1:3]
+    fits = [np.flatnonzero(table.latency_ms <= 0.95 * budget_ms) for budget_ms in budgets_ms]
+    best = [rows[np.argmax(predictors.top1(table.choices[rows]))] for rows in fits]
+    measured = dataclasses.replace(table[best], top1=np.ones(len(best)))
+    alone = search.propose(generator, predictors, budgets_ms, 4, 0)
+    for generations in (0, 3):
+        found = search.propose(generator, predictors, budgets_ms, 4, 0, refinement=generations, measured=measured)
+        for each, place, without in zip(found, best, alone, strict=True):
+            known = predictors.top1(table.choices[[place]])[0]
+            assert each.top1[0] >= max(known, without.top1[0]) - 1e-6 and each.latency_ms[0] <= each.budget_ms
+    nothing = search.propose(generator, predictors, budgets_ms, 4, 0, measured=table[:0])
+    np.testing.assert_array_equal(nothing[0].choices, alone[0].choices)
+
+
 def test_refinement_climbs_and_keeps_the_budgets(predictors, generator):
     budgets_ms = generator.budgets_ms
     plain = search.propose(generator, predictors, budgets_ms, 50, 0)
