@@ -46,7 +46,7 @@ setuptools.setup(
         "heic": ["pillow-heif"],
         "mediapipe": ["mediapipe>=0.10.30"],  # opens deployed networks in a test
         "ray": ["ray>=2.40"],
-        "peers": ["pymoo>=0.6", "optuna>=4", "botorch>=0.13"],  # of benchmarks/peers.py
+        "peers": ["pymoo>=0.6", "optuna>=5", "botorch>=0.13"],  # of benchmarks/peers.py
         "ofa": ["torch>=2"],  # reads once-for-all's checkpoints, nothing else
     },
 )
