@@ -12,6 +12,7 @@ from pnag_tf import presets
 from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import proposals as search_lib
 from pnag_tf.search import records as records_lib
+from pnag_tf.search import reinforce
 from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import space as space_lib
 
@@ -140,3 +141,11 @@ def trained(table, predictors):
     """(evaluator, history) of `table` by the recipe of preset tiny."""
     budgets_ms = search_lib.training_budgets(table, presets.preset("tiny").generator)
     return search_lib.train_evaluator(table, predictors, presets.preset("tiny").evaluator, budgets_ms, seed=0)
+
+
+@pytest.fixture(scope="session")
+def generator(space, trained):
+    """The generator of `trained`, by the recipe of preset tiny."""
+    evaluator, _ = trained
+    found, _ = reinforce.train(space, evaluator.graph, presets.preset("tiny").generator, evaluator.budgets_ms, 0)
+    return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pnag_tf import config as config_lib
 from pnag_tf import overrides
-from pnag_tf.search import candidates, elsewhere, generator, predictor
+from pnag_tf.search import candidates, elsewhere, generator
 from pnag_tf.space import space as space_lib
 
 
@@ -32,10 +32,10 @@ class Elsewhere:
     """A search whose budgets are of another device; made by `Search.elsewhere`.
 
     Attributes:
-      report: as of `Search`; errors of latency, such as `latency_rmse_ms`, are those of cross-validation.
+      report: as of `Search`; errors of latency, such as `latency_rmse_ms`, are those of measured networks left out.
     """
 
-    def __init__(self, config: config_lib.Config, made: generator.Generator, known: predictor.Predictors):
+    def __init__(self, config: config_lib.Config, made: generator.Generator, known: elsewhere.There):
         self._config, self._made, self._known, self.report = config, made, known, known.report
 
     def propose(self, budgets_ms: Iterable[float]) -> list[Found]:

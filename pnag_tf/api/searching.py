@@ -256,9 +256,9 @@ class Search:
     def elsewhere(self, latencies_ms: Mapping[space_lib.Architecture | str, float]) -> proposing.Elsewhere:
         """The search for another device, by latencies that were measured there. Nothing is trained.
 
-        Accuracy, and the generator, stay what they are. What the fitted latency is off by in cross-validation is left
-        free of each budget, 2 % of it at most; a network may still exceed its budget, so time it on the device. Where
-        it does, add its latency to the others and ask again.
+        Accuracy, and the generator, stay what they are. Two standard deviations of the fitted latency are kept free of
+        each budget, and no layer is proposed that none of the measured networks has. So few latencies give smaller
+        networks than would fit: time those that are proposed, add their latencies to the others, and ask again.
 
         Args:
           latencies_ms: architecture -> its latency in milliseconds on that device, such as of `probes`; 20 or more.
@@ -282,7 +282,7 @@ class Search:
             )
         rows = [(str(arch), "0", latency_ms, "") for arch, latency_ms in latencies_ms.items()]
         measured = records_lib.from_rows(rows, known.space, "elsewhere")
-        return proposing.Elsewhere(self.config, made, elsewhere.predictors(known, measured))
+        return proposing.Elsewhere(self.config, made, elsewhere.There(known, measured))
 
     def save(self, path: str | os.PathLike) -> pathlib.Path:
         """Writes what was learnt, and the records, into a folder; see `load`.

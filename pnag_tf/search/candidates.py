@@ -76,4 +76,4 @@ def _smallest(predictors: predictor_lib.Predictors, budget_ms: float) -> Candida
 
 def limit_ms(predictors: predictor_lib.Predictors, budget_ms: float) -> float:
     """What a predicted latency may be at most."""
-    return budget_ms - min(predictors.report["latency_rmse_ms"], 0.02 * budget_ms)
+    return budget_ms - min(predictors.margin_ms, 0.02 * budget_ms)

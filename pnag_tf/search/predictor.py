@@ -88,9 +88,10 @@ class Predictors:
         """What latency is predicted by."""
         return self._latency
 
-    def with_latency(self, latency: LatencyModel, report: dict[str, float]) -> Predictors:
-        """The same accuracy with another latency model."""
-        return Predictors(self.space, self.settings, latency, self._accuracy, report)
+    @property
+    def margin_ms(self) -> float:
+        """How far a predicted latency is off: root mean square over held-out records."""
+        return self.report["latency_rmse_ms"]
 
     def graph(self, choices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """(top1, disagreement, latency_ms), each float32 ``[n]``, as operations of a caller's graph."""

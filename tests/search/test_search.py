@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 
 from pnag_tf import config, presets
-from pnag_tf.search import baselines, candidates, reinforce, rounds
+from pnag_tf.search import baselines, candidates, rounds
 from pnag_tf.search import proposals as search
 from pnag_tf.util import errors
-
-
-@pytest.fixture(scope="module")
-def generator(space, predictors, trained):
-    evaluator, _ = trained
-    found, _ = reinforce.train(space, evaluator.graph, presets.preset("tiny").generator, evaluator.budgets_ms, 0)
-    return found
 
 
 def test_training_budgets_span_the_records_range(table):
