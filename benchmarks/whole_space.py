@@ -19,8 +19,10 @@ import peers
 from scipy import stats
 
 from pnag_tf import presets
-from pnag_tf.run import learn, measure
+from pnag_tf.run import folder, layout, learn, measure
 from pnag_tf.search import process, records
+from pnag_tf.space import space as space_lib
+from pnag_tf.util import frozen
 
 
 def planned(config, seed, count):
@@ -34,10 +36,12 @@ def main():
     parser.add_argument("--plans", default="160+0,120+0,80+0,40+40,40+60,40+80,40+120")
     parser.add_argument("--seeds", type=int, default=6)
     arguments = parser.parse_args()
-    config = presets.preset("demo")
+    home = layout.Layout(arguments.run)
+    space = frozen.restore(space_lib.SearchSpace, folder.read_settings(home)["space"])
+    config = dataclasses.replace(presets.preset("demo"), space=space)  # fitted to the run's images
     table = records.read(arguments.run / "records.csv", config.space)
     place = {row.tobytes(): number for number, row in enumerate(table.choices)}
-    budgets_ms = np.array(learn.budgets_ms(config, table))
+    budgets_ms = np.array(learn.usual_budgets(table.latency_ms))
 
     def at(choices):
         return table[np.array([place[row.tobytes()] for row in choices])]

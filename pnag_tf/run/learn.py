@@ -217,15 +217,14 @@ def read_generator(context: context_lib.Context) -> generator_lib.Generator:
 
 
 def budgets_ms(context: context_lib.Context, table: records_lib.Records) -> list[float]:
-    """The budgets asked for; five in equal ratios over the range of the records where none are.
+    """The budgets asked for, or the usual ones; records of rounds, which aim at these budgets, do not count."""
+    return list(context.config.eval.budgets) or usual_budgets(drawn(context, table).latency_ms)
 
-    The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement. Records of
-    rounds, which aim at these budgets, do not count.
+
+def usual_budgets(latency_ms: np.ndarray) -> list[float]:
+    """Five in equal ratios over the range of latencies.
+
+    The smallest leaves a choice; the largest leaves the slowest network room for the noise of a measurement.
     """
-    if context.config.eval.budgets:
-        return list(context.config.eval.budgets)
-    latency_ms = drawn(context, table).latency_ms
-    found = [
-        float(f"{budget:.3g}") for budget in np.geomspace(1.1 * latency_ms.min(), 1.06 * latency_ms.max(), BUDGETS)
-    ]
-    return list(dict.fromkeys(found))  # a narrow range has fewer
+    found = np.geomspace(1.1 * latency_ms.min(), 1.06 * latency_ms.max(), BUDGETS)
+    return list(dict.fromkeys(float(f"{budget:.3g}") for budget in found))  # a narrow range has fewer
