@@ -15,7 +15,7 @@ from pnag_tf.latency.device import Device, MeasuredLatency
 from pnag_tf.run import answers, context, evaluate, learn, measure, quantization, reference
 from pnag_tf.run import finalists as finalists_lib
 from pnag_tf.run import folder as folder_lib
-from pnag_tf.search import candidates, rounds
+from pnag_tf.search import candidates, records, rounds
 from pnag_tf.supernet import subnet
 from pnag_tf.util import files
 
@@ -128,18 +128,18 @@ def run(space, backbone, batches, subnets, chosen, tmp_path, monkeypatch):
     splits.calibration = splits.test = lambda *sizes: [(tf.constant(pictures), labels) for pictures, labels in batches]
 
     found = [dataclasses.replace(each.found, budget_ms=ms) for each, ms in zip(chosen, (1, 2, 3), strict=True)]
+    table = records.Records(space, found[0].choices, found[0].top1, found[0].latency_ms)
     for module, name, answer in (
         (finalists_lib, "choose", chosen),
         (reference, "of_table", None),
         (rounds, "confirm", found),
         (measure, "read_latency_table", None),
-        (measure, "read_records", None),
+        (measure, "read_records", table),
         (learn, "read_predictors", None),
         (learn, "read_generator", None),
         (evaluate, "_propose", found),
         (evaluate, "_prediction", None),
         (evaluate, "_write_samples", None),
-        (evaluate, "_finder", "pnag"),
     ):
         monkeypatch.setattr(module, name, lambda *args, answer=answer: answer)
 
