@@ -4,12 +4,12 @@
 
 RUN is the folder of a run of preset `search` that has its generator. Its accuracies stay; devices are synthetic, a sum
 of costs over the layers: in proportion to the multiply-adds, to their square root (each layer has an overhead), and to
-the multiply-adds times the side of the kernel (large ones are slow); and, with TABLE, a real one by its latency table
-(`latency_table.py --only 'width 1.2' --keep FOLDER`). For each device and some budgets that no generator was trained
-for, the gap in points of predicted top-1 to an evolution of so many seconds is printed of
+the multiply-adds times the side of the kernel (large ones are slow); one that is no sum; and, with TABLE, a real one by
+its latency table (`latency_table.py --only 'width 1.2' --keep FOLDER`). For each device and some budgets that no
+generator was trained for, the gap in points of predicted top-1 to an evolution of so many seconds is printed of
 
-* no training: `Search.elsewhere` with the device's latency known of every architecture;
-* probes: the same with so many latencies measured, and how far its networks exceed their budgets at most;
+* no training: the generator's samples, refined by the device's latency, known of every architecture;
+* probes: `Search.elsewhere` with so many latencies, and how far its networks exceed their budgets at most;
 * again: the same once those networks were measured as well;
 * the same number of uniform architectures instead of samples: what the generator adds;
 * an evaluator and a generator of the device's own, with the seconds that their training takes.
@@ -33,21 +33,22 @@ from pnag_tf.space import backbone as backbone_lib
 from pnag_tf.space import cost
 from pnag_tf.util import frozen
 
-DEVICES = {
-    "multiply-adds": lambda madds, kernel: madds,
-    "overhead": lambda madds, kernel: np.sqrt(madds),
-    "large kernels slow": lambda madds, kernel: madds * kernel,
+DEVICES = {  # what a block costs, and to which power the share of the largest network is raised
+    "multiply-adds": (lambda madds, kernel: madds, 1.0),
+    "overhead": (lambda madds, kernel: np.sqrt(madds), 1.0),
+    "large kernels slow": (lambda madds, kernel: madds * kernel, 1.0),
+    "no sum": (lambda madds, kernel: np.sqrt(madds), 1.2),
 }
 LARGEST_MS = 60.0  # of the largest network, about
 
 
-def synthetic(config, of_block):
+def synthetic(config, of_block, power):
     """Choices -> latency in ms on a synthetic device."""
     space, backbone = config.space, config.backbone
     blocks = [backbone.slot_block(slot) for slot in space.layer_slots()]
     costs = np.array([of_block(cost.block_madds(block), block.kernel) for block in blocks])
     largest = (space.layer_one_hot(space.largest()[None]) @ costs)[0]
-    return lambda choices: 5.0 + LARGEST_MS / largest * (space.layer_one_hot(choices) @ costs)
+    return lambda choices: 5.0 + LARGEST_MS * (space.layer_one_hot(choices) @ costs / largest) ** power
 
 
 def refined(predictors, budget_ms, choices, generations, seed):
@@ -89,7 +90,7 @@ def main():
     known = records.read(arguments.run / "records.csv", space)
     policy = generator.load(arguments.run / "generator", space)
     here = predictor.load(arguments.run / "predictors", space)
-    devices = {name: synthetic(config, of_block) for name, of_block in DEVICES.items()}
+    devices = {name: synthetic(config, *how) for name, how in DEVICES.items()}
     if arguments.table:
         saved = json.loads(arguments.table.read_text())
         backbone = frozen.restore(backbone_lib.Backbone, saved["backbone"])

@@ -365,7 +365,7 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()
     row = files.read_csv(tmp_path / "run/eval/pnag.csv", ("found_by",))[0]  # the one measured best
     assert (row["predicted_top1"], row["predicted_latency_ms"]) == ("0.9900", "1.5")
-    assert row["found_by"] in ("pnag", "rounds")
+    assert row["found_by"] == "rounds"
     assert files.read_json(tmp_path / "run/seconds.json")["rounds"] > 0
     assert _run(measure_command="false") == 0  # the rounds are over: nothing is measured again
     assert _run(rounds="0", measure_command="") == 0  # and what they measured is still known

@@ -18,7 +18,7 @@ class Found:
     Attributes:
       budget_ms: the latency budget asked for.
       architecture: the `Architecture`.
-      top1: predicted accuracy, a fraction; after `rounds`, of a measured network, as measured.
+      top1: predicted accuracy, a fraction; after `rounds`, of the best measured network, as measured.
       latency_ms: predicted, or measured like `top1`.
     """
 

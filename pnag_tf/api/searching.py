@@ -257,8 +257,9 @@ class Search:
         """The search for another device, by latencies that were measured there. Nothing is trained.
 
         Accuracy, and the generator, stay what they are. Two standard deviations of the fitted latency are kept free of
-        each budget, and no layer is proposed that none of the measured networks has. So few latencies give smaller
-        networks than would fit: time those that are proposed, add their latencies to the others, and ask again.
+        each budget, and no layer is proposed that none of the measured networks has. With few latencies, networks come
+        out smaller than would fit, and one may still exceed its budget by chance: time those that are proposed, add
+        their latencies to the others, and ask again.
 
         Args:
           latencies_ms: architecture -> its latency in milliseconds on that device, such as of `probes`; 20 or more.
@@ -276,11 +277,12 @@ class Search:
           True
         """
         made, known = self._learnt("elsewhere")
+        latencies_ms = {str(arch): latency_ms for arch, latency_ms in latencies_ms.items()}
         if len(latencies_ms) < elsewhere.LEAST:
             raise errors.UserError(
                 f"elsewhere: expected {elsewhere.LEAST} latencies or more, found {len(latencies_ms)}"
             )
-        rows = [(str(arch), "0", latency_ms, "") for arch, latency_ms in latencies_ms.items()]
+        rows = [(arch, "0", latency_ms, "") for arch, latency_ms in latencies_ms.items()]
         measured = records_lib.from_rows(rows, known.space, "elsewhere")
         return proposing.Elsewhere(self.config, made, elsewhere.There(known, measured))
 

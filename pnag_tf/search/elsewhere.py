@@ -35,7 +35,7 @@ def probes(generator: generator_lib.Generator, count: int, seed: int) -> np.ndar
 
 
 def draw(generator: generator_lib.Generator, count: int, seed: int) -> np.ndarray:
-    """About `count` samples for budgets over the generator's whole range: ``[>= count, tokens]``."""
+    """At least `count` samples for budgets over the generator's whole range: ``[>= count, tokens]``."""
     budgets_ms = np.linspace(*generator.budgets_ms[[0, -1]], BUDGETS)
     return generator.sample(budgets_ms, -(-count // BUDGETS), seed).reshape(-1, generator.space.tokens)
 
@@ -48,7 +48,6 @@ class There:
       measured: architectures with their latency on the other one; `LEAST` or more. Their top-1 does not count.
 
     Attributes:
-      latency: the `LatencyProcess`.
       measured: as given.
       report: that of `known`, with the errors of latency for architectures that were left out.
     """
@@ -57,8 +56,9 @@ class There:
 
     def __init__(self, known: predictor_lib.Predictors, measured: records_lib.Records):
         self._known, self.space, self.measured = known, known.space, measured
-        self.latency = latency_process.fit(known, measured)
-        self.report = known.report | predictor_lib.latency_errors(self.latency.left_out_ms, measured.latency_ms)
+        self._process = latency_process.fit(known, measured)
+        self._measured_ms = dict(zip(map(bytes, measured.choices), measured.latency_ms, strict=True))
+        self.report = known.report | predictor_lib.latency_errors(self._process.left_out_ms, measured.latency_ms)
         low, high = float(measured.latency_ms.min()), float(measured.latency_ms.max())
         self.report |= {"latency_low_ms": low, "latency_high_ms": high}
 
@@ -69,8 +69,15 @@ class There:
 
     def latency_ms(self, choices: np.ndarray) -> np.ndarray:
         """`SURE` standard deviations more than is expected, ``[n]``."""
-        expected, deviation = self.latency(choices)
-        return expected + SURE * deviation
+        expected_ms, deviation_ms = self.expected(choices)
+        return expected_ms + SURE * deviation_ms
+
+    def expected(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(latency in ms, its standard deviation), each ``[n]``; as measured, and 0, where it was."""
+        expected_ms, deviation_ms = self._process(choices)
+        measured_ms = np.array([self._measured_ms.get(bytes(row), np.nan) for row in choices.astype(np.int32)])
+        unknown = np.isnan(measured_ms)
+        return np.where(unknown, expected_ms, measured_ms), np.where(unknown, deviation_ms, 0.0)
 
 
 def propose(
@@ -88,4 +95,4 @@ def propose(
     """
     drawn = np.concatenate([draw(generator, samples, seed), there.measured.choices])  # any budget may take any
     found = proposals.answer(there, budgets_ms, [drawn] * len(budgets_ms), seed, pessimism, refinement)
-    return [dataclasses.replace(each, latency_ms=there.latency(each.choices)[0]) for each in found]
+    return [dataclasses.replace(each, latency_ms=there.expected(each.choices)[0]) for each in found]

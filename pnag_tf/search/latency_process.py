@@ -2,8 +2,8 @@
 
 Devices differ by kinds of layers: on one all large kernels are slow, on another each layer has an overhead. Few
 measurements tell that; what a single layer costs takes many. So the latency of an architecture is a sum over its
-layers, of which kinds and single layers have Gaussian priors, in proportion to what they cost on a device that is
-known. What is not known yet shows as a standard deviation.
+layers, of which kinds and single layers have Gaussian priors; kinds are known from what layers cost on another device,
+where a regression tells that. What is not known yet, and what is no sum, shows as a standard deviation.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pnag_tf.search import predictor as predictor_lib
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
 
-# Logarithms of the variances of what all architectures have, of kinds of layers and of single ones, in those of the
-# measured latencies, and of a measurement's relative error. A broad prior keeps few measurements from extremes.
+# Logarithms of the variances: of what all architectures have, in the square of the mean latency; of kinds of layers and
+# of single ones, in the variance of the measured latencies; and of relative errors. A broad prior keeps few
+# measurements from extremes.
 USUAL, BROAD = np.array([0.0, 0.0, -2.0, -6.0]), 5.0
 BOUNDS = [(-12.0, 12.0)] * 3 + [(-16.0, -3.0)]
+FITTED = 300  # measurements that variances are fitted to, at most
+TINY = 1e-9  # relative; what varies less is constant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,15 +33,17 @@ class LatencyProcess:
     Attributes:
       space: the search space.
       costs: in ms, of what all architectures have and of each column of `layer_one_hot`, ``[1 + c]``.
-      covariance: of these, ``[1 + c, 1 + c]``.
-      measured: whether an architecture with it was measured, bool ``[1 + c]``.
+      factor: of their covariance, factor × factor', ``[1 + c, f]``.
+      error: standard deviation of what is no sum of costs, relative to the latency.
+      known: columns of layers of which some were measured, at any resolution, bool ``[c]``.
       left_out_ms: what is expected of each measured architecture by all others, ``[n]``.
     """
 
     space: space_lib.SearchSpace
     costs: np.ndarray
-    covariance: np.ndarray
-    measured: np.ndarray
+    factor: np.ndarray
+    error: float
+    known: np.ndarray
     left_out_ms: np.ndarray
 
     def __call__(self, choices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -47,8 +52,9 @@ class LatencyProcess:
         The deviation is infinite where an architecture has a layer that none of the measured ones has.
         """
         inputs = _inputs(self.space, choices)
-        deviation = np.sqrt(np.maximum(0.0, np.sum((inputs @ self.covariance) * inputs, 1)))
-        return inputs @ self.costs, np.where(inputs @ ~self.measured, np.inf, deviation)
+        expected_ms = inputs @ self.costs
+        variance = np.sum((inputs @ self.factor) ** 2, 1) + (self.error * expected_ms) ** 2
+        return expected_ms, np.where(inputs[:, 1:] @ ~self.known, np.inf, np.sqrt(variance))
 
 
 def fit(known: predictor_lib.Predictors, measured: records_lib.Records) -> LatencyProcess:
@@ -59,15 +65,21 @@ def fit(known: predictor_lib.Predictors, measured: records_lib.Records) -> Laten
       measured: architectures with their latency; top-1 does not count.
     """
     space, latency_ms = known.space, measured.latency_ms
-    inputs, parts = _inputs(space, measured.choices), _priors(known, measured)
-    relative = inputs / latency_ms[:, None]
-    variances = np.exp(_most_likely([relative @ part @ relative.T for part in parts]))
-    prior = sum(variance * part for variance, part in zip(variances, parts, strict=False))
-    inverse = np.linalg.inv(relative @ prior @ relative.T + variances[-1] * np.eye(len(relative)))
-    gain = prior @ relative.T @ inverse
-    errors = inverse.sum(1) / np.diag(inverse)  # of each relative latency, 1, by all others
-    covariance = prior - gain @ relative @ prior
-    return LatencyProcess(space, gain.sum(1), covariance, inputs.any(0), latency_ms * (1 - errors))
+    relative = _inputs(space, measured.choices) / latency_ms[:, None]
+    parts = _parts(known, measured)
+    some = np.random.default_rng(0).permutation(len(relative))[:FITTED]
+    variances = np.exp(_most_likely([relative[some] @ part for part in parts]))
+    features = np.concatenate([np.sqrt(each) * part for each, part in zip(variances, parts, strict=False)], 1)
+    seen, noise = relative @ features, variances[-1]
+    lower = linalg.cholesky(np.eye(features.shape[1]) + seen.T @ seen / noise, lower=True)
+    half = linalg.solve_triangular(lower, seen.T, lower=True)
+    factor = linalg.solve_triangular(lower, features.T, lower=True).T
+    costs = factor @ half.sum(1) / noise  # relative latencies are all 1
+    errors = (1 - relative @ costs) / (1 - np.sum(half**2, 0) / noise)  # of each, left out
+    layers = space.layer_one_hot(measured.choices).any(0)
+    return LatencyProcess(
+        space, costs, factor, float(np.sqrt(noise)), _alike(space) @ layers > 0, latency_ms * (1 - errors)
+    )
 
 
 def _inputs(space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
@@ -75,34 +87,44 @@ def _inputs(space: space_lib.SearchSpace, choices: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones((len(layers), 1)), layers], 1)
 
 
-def _priors(known: predictor_lib.Predictors, measured: records_lib.Records) -> list[np.ndarray]:
-    """Covariances ``[1 + c, 1 + c]`` of the costs of all architectures, of kinds of layers and of single layers.
+def _alike(space: space_lib.SearchSpace) -> np.ndarray:
+    """Which columns of `layer_one_hot` differ in nothing but the resolution, bool ``[c, c]``."""
+    slots = np.delete(np.array(space.layer_slots()), 2, axis=1)
+    return (slots[:, None] == slots).all(2)
 
-    By each alone, latencies vary about as much as those that were measured.
+
+def _parts(known: predictor_lib.Predictors, measured: records_lib.Records) -> list[np.ndarray]:
+    """Features ``[1 + c, f]`` of the costs: of all architectures, of kinds of layers, and of single layers.
+
+    By each of the last two alone, latencies vary about as much as those that were measured.
     """
-    layers = known.space.layer_one_hot(measured.choices).astype(np.float64)
-    unit_ms = measured.latency_ms.std() or measured.latency_ms.mean()
-    found = [np.diag([measured.latency_ms.mean() ** 2, *np.zeros(layers.shape[1])])]
-    for features in (_kinds(known), np.eye(layers.shape[1])):
-        spreads = (layers @ features).std(0)
-        each = features[:, spreads > 0] / spreads[spreads > 0] * unit_ms / np.sqrt(max(1, np.sum(spreads > 0)))
-        found.append(np.pad(each @ each.T, ((1, 0), (1, 0))))
-    return found
+    layers, mean_ms = known.space.layer_one_hot(measured.choices).astype(np.float64), measured.latency_ms.mean()
+    unit_ms = max(measured.latency_ms.std(), TINY * mean_ms)
+    found = [np.eye(1 + layers.shape[1], 1) * mean_ms]
+    kinds = _kinds(known)
+    spreads = (layers @ kinds).std(0)
+    varying = spreads > TINY * spreads.max()  # what never does belongs to all
+    found.append(kinds[:, varying] * unit_ms / spreads[varying] / np.sqrt(max(1, varying.sum())))
+    spreads = layers.std(0)
+    spreads = np.maximum(spreads, spreads[spreads > TINY].min(initial=1.0))  # of those never met as of the rarest
+    found.append(np.diag(unit_ms / spreads / np.sqrt(len(spreads))))
+    return [found[0], *(np.pad(part, ((1, 0), (0, 0))) for part in found[1:])]
 
 
-def _most_likely(grams: list[np.ndarray]) -> np.ndarray:
+def _most_likely(parts: list[np.ndarray]) -> np.ndarray:
     """Logarithms of the variances, as in `USUAL`, at the maximum of the posterior.
 
     Args:
-      grams: covariances of the relative latencies of measured architectures, all 1, by each part of unit variance.
+      parts: features ``[n, f]`` of the relative latencies of measured architectures, all 1, each of unit variance.
     """
+    grams = [part @ part.T for part in parts]
     targets, identity = np.ones(len(grams[0])), np.eye(len(grams[0]))
 
     def negative(logs):
         variances = np.exp(logs)
         try:
-            parts = [variance * part for variance, part in zip(variances, [*grams, identity], strict=True)]
-            factor = linalg.cho_factor(sum(parts), lower=True)
+            shares = [variance * gram for variance, gram in zip(variances, [*grams, identity], strict=True)]
+            factor = linalg.cho_factor(sum(shares), lower=True)
         except linalg.LinAlgError:
             return np.inf, np.zeros(len(logs))
         inverse = linalg.cho_solve(factor, identity)
@@ -110,7 +132,7 @@ def _most_likely(grams: list[np.ndarray]) -> np.ndarray:
         slope = 0.5 * (inverse - np.outer(weights, weights))  # of the value, by the covariance
         off = (logs - USUAL) / BROAD
         value = 0.5 * targets @ weights + np.log(np.diag(factor[0])).sum() + 0.5 * off @ off
-        return value, np.array([np.sum(slope * part) for part in parts]) + off / BROAD
+        return value, np.array([np.sum(slope * share) for share in shares]) + off / BROAD
 
     return optimize.minimize(negative, USUAL, jac=True, method="L-BFGS-B", bounds=BOUNDS).x
 
@@ -118,17 +140,18 @@ def _most_likely(grams: list[np.ndarray]) -> np.ndarray:
 def _kinds(known: predictor_lib.Predictors) -> np.ndarray:
     """Features of each column of `layer_one_hot`, ``[columns, kinds]``: its cost on the known device, and 1.
 
-    Both once for all columns, and for those of each unit, resolution, ratio and kernel, 0 elsewhere; and the cost for
-    those of each unit and kernel.
+    Both once for all columns, and for those of each unit, resolution, ratio and kernel, 0 elsewhere; the cost for those
+    of each unit and kernel; and 1 for the first layers of each resolution, as all networks of that resolution have one.
     """
     slots = np.array(known.space.layer_slots())
-    cost, unit, kernel = _costs(known, slots), slots[:, 0], slots[:, 4]
+    cost, unit, resolution, kernel = _costs(known, slots), slots[:, 0], slots[:, 2], slots[:, 4]
     groups = [np.ones(len(slots), bool)]
     for column in (0, 2, 3, 4):
         values = np.unique(slots[:, column])
         groups += [slots[:, column] == value for value in values if len(values) > 1]
     both = [(unit == one) & (kernel == other) for one in np.unique(unit) for other in np.unique(kernel)]
-    return np.stack([*(cost * group for group in groups + both), *groups], 1)
+    firsts = [(unit == 0) & (slots[:, 1] == 0) & (resolution == each) for each in np.unique(resolution)]
+    return np.stack([*(cost * group for group in groups + both), *groups, *firsts], 1)
 
 
 def _costs(known: predictor_lib.Predictors, slots: np.ndarray) -> np.ndarray:

@@ -262,7 +262,7 @@ def confirm(found: list[candidates.Candidates], records: records_lib.Records) ->
     """Candidates with the best measured architecture of each budget in front, or second where the first is predicted
     to be better: for a budget that no measurement was aimed at it often is.
 
-    What was measured of an architecture stands in place of what was predicted of it.
+    What was measured of that one stands in place of what was predicted of it.
     """
     return [_confirmed(proposal, best_measured(records, proposal.budget_ms, 1)) for proposal in found]
 

@@ -67,7 +67,7 @@ def test_measured_and_published_numbers_do_not_mix(rows):
     assert pnag["published_source"] == "supplement, Table 2"
 
 
-def test_a_network_that_the_method_did_not_find_says_so(found, backbone):
+def test_a_network_of_the_records_says_so(found, backbone):
     own, other = found[1] | {"found_by": "pnag"}, found[1] | {"found_by": "records"}
     networks = compare.of_method([own, other], backbone, None)
     assert [each.name for each in networks] == ["pnag-5", "pnag-5 (of the records)"]
