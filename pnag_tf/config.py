@@ -190,6 +190,7 @@ class Eval:
     measurements: int = 0
     rounds: int = 0  # that these come in; 0 = as many as suit their number
     minutes: float = 0.0  # that rounds may take, choosing and measuring; 0 = as long as they need
+    least_gain: float = 0.0  # in top-1; rounds end once less is expected of going on; 0 = never
     measure_command: str = ""  # shell command that measures; empty = the supernet and the device
     measure_timeout_s: float = 3600.0  # for one call of the measuring command
 

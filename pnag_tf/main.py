@@ -114,6 +114,9 @@ flags.DEFINE_integer(
     0,
 )
 flags.DEFINE_float("minutes", None, "that rounds may take; as many networks as fit, --measurements at most", 0.0)
+flags.DEFINE_float(
+    "least_gain", 0.0, "rounds end once less top-1 than this, as 0.001, is expected of more of them", 0.0
+)
 flags.DEFINE_multi_string("set", [], "any other setting by its name in config.py: data.batch_size=128; repeatable")
 flags.DEFINE_bool("estimate", False, "say what the run will take, after a probe of about a minute, and stop there")
 flags.DEFINE_float(
@@ -135,6 +138,7 @@ SETTINGS = {  # as errors name them -> the flag
     "data.strict": "strict",
     "device": "device",
     "eval.budgets": "budgets",
+    "eval.least_gain": "least_gain",
     "eval.measure_command": "measure_command",
     "eval.measurements": "measurements",
     "eval.minutes": "minutes",
@@ -332,6 +336,7 @@ def _flagged(config: config_lib.Config, supernet: ofa.Description | None, target
             rounds=_rounds(),
             measurements=_measurements(config.eval),
             minutes=_given("minutes", config.eval.minutes),
+            least_gain=FLAGS.least_gain,
             measure_command=FLAGS.measure_command,
         ),
         limits=config_lib.Limits(FLAGS.max_madds, FLAGS.max_params, FLAGS.max_bytes, FLAGS.max_memory_mb),

@@ -57,6 +57,7 @@ _LEAST = {
     "in_memory_gib": 0,
     "iterations": 1,
     "layers": 1,
+    "least_gain": 0,
     "least_steps": 0,
     "least_validation": 0,
     "madds": 0,

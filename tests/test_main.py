@@ -359,7 +359,9 @@ def test_active_rounds_grow_the_records_and_a_failing_command_loses_none(records
     assert "expected a CSV with columns arch,top1,latency_ms" in capsys.readouterr().err
     assert len((tmp_path / "run/records.csv").read_text().splitlines()) == 121
     (tmp_path / "measure.py").write_text(MEASURE)
-    assert _run(measure_command=f"{sys.executable} {tmp_path / 'measure.py'}") == 0
+    assert _run(measure_command=f"{sys.executable} {tmp_path / 'measure.py'}", least_gain=0.9) == 0  # after one round
+    assert len((tmp_path / "run/records.csv").read_text().splitlines()) == 121 + 5
+    assert _run(least_gain=0.0) == 0
     grown = (tmp_path / "run/records.csv").read_text().splitlines()
     assert len(grown) == 121 + 50 and grown[-1].endswith(",0.9,1.5")
     rows = (tmp_path / "run/eval/pnag.csv").read_text().splitlines()

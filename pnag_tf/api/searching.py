@@ -154,6 +154,7 @@ class Search:
         measurements: int = 200,
         rounds: int = 0,
         callbacks: Sequence[Callback] = (),
+        least_gain: float = 0.0,
     ) -> Search:
         """Measures what looks best by a Gaussian process on the records, again and again, and learns from all of it.
 
@@ -167,6 +168,7 @@ class Search:
           measurements: in all rounds together, at most.
           rounds: how often to ask for some of them; 0 for as often as suits their number.
           callbacks: as for `fit`.
+          least_gain: in top-1; the rounds end once less is expected of going on. 0.001 are 0.1 points.
 
         Returns:
           The search itself; `records` holds what was measured as well.
@@ -186,11 +188,11 @@ class Search:
           (400, 410)
         """
         made, known = self._learnt("rounds")
-        how = proposing.asked(self.config, budgets_ms, rounds=rounds, measurements=measurements)
+        how = proposing.asked(self.config, budgets_ms, rounds=rounds, measurements=measurements, least_gain=least_gain)
         if not how.budgets:
             raise errors.UserError("rounds: expected budgets, found none")
         table = rounds_lib.grow(
-            rounds_lib.Plan(measurements, rounds),
+            rounds_lib.Plan(measurements, rounds, least_gain=least_gain),
             self.records,
             rounds_lib.latency_of,
             how.budgets,

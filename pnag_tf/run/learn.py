@@ -34,7 +34,7 @@ class Progress:
       measurements, rounds, minutes: as they were asked for then.
       budgets: in ms, that these rounds aim at, whatever others are asked for later; empty while no record tells them.
       grown: how many records the state knows.
-      done, measured, seconds, first, since, climbers: a `rounds.State` of this plan, its architectures as strings.
+      done, measured, seconds, first, since, climbers, gain: a `rounds.State` of this plan, architectures as strings.
     """
 
     records: int
@@ -50,6 +50,7 @@ class Progress:
     first: int = 0
     since: int = 0
     climbers: tuple[str, ...] = ()
+    gain: float = 1.0
 
     def state(self, space: space_lib.SearchSpace) -> rounds_lib.State:
         found = {field.name: getattr(self, field.name) for field in dataclasses.fields(rounds_lib.State)}
@@ -101,7 +102,8 @@ def _planned(context: context_lib.Context) -> Progress:
 def _plan(context: context_lib.Context, progress: Progress) -> rounds_lib.Plan:
     """What its rounds may spend: records count, but those that were given, which others measured."""
     own = progress.begun - (progress.records if context.records_file else 0)
-    return rounds_lib.Plan(progress.measurements - own, progress.rounds, 60 * progress.minutes or math.inf)
+    seconds, least_gain = 60 * progress.minutes or math.inf, context.config.eval.least_gain
+    return rounds_lib.Plan(progress.measurements - own, progress.rounds, seconds, least_gain)
 
 
 def rounds_left(context: context_lib.Context) -> list[int]:

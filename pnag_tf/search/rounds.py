@@ -46,7 +46,7 @@ def choose(
     spread: float = 1.0,
     climbers: np.ndarray | None = None,
     measured: records_lib.Records | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Architectures worth measuring, none of them in the records.
 
     Thompson sampling: an evolution from the best records climbs several functions that a Gaussian process given the
@@ -61,7 +61,8 @@ def choose(
       measured: what must not be chosen, `records` and more of which nothing is learned; `records` where not given.
 
     Returns:
-      (chosen, int32 ``[<= count, tokens]``; climbers for the next round).
+      (chosen, int32 ``[<= count, tokens]``; climbers for the next round; the gain in top-1 that is expected of all that
+      was not measured, see `_gain`; 1 where a budget has no record).
     """
     known = process.fit(_near(records, budgets_ms, rng), rng)
     functions, top1 = known.draw(FUNCTIONS, rng, spread), known.top1(records.choices)  # where noise is averaged away
@@ -75,8 +76,28 @@ def choose(
     new = np.flatnonzero((records if measured is None else measured).lacks(met) & np.isfinite(latency_ms))
     orders = search.best_within_each(values[new], latency_ms[new], budgets_ms, count)
     chosen = _in_turn([orders[place] for place in rng.permutation(len(orders))], count)
-    climbers = np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))
-    return met[new[chosen]], met[new[climbers]]
+    climbers = new[np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))]
+    best = [rows[0] for rows in search.best_within_each(top1[:, None], records.latency_ms, budgets_ms, 1)]
+    rivals = np.concatenate([records.choices[best], met[climbers]])
+    rivals_ms = np.concatenate([records.latency_ms[best], latency_ms[climbers]])
+    mean = known.top1(rivals)[:, None]
+    gain = _gain(mean + (functions(rivals) - mean) / spread, rivals_ms, np.asarray(budgets_ms))
+    return met[new[chosen]], met[climbers], gain
+
+
+def _gain(values: np.ndarray, latency_ms: np.ndarray, budgets_ms: np.ndarray) -> float:
+    """What knowing top-1 would add to the best record, in the mean of functions that may be the truth and of budgets.
+
+    Args:
+      values: of the functions, ``[n, functions]``, at the best record of each budget, and then at others.
+      latency_ms: ``[n]``.
+    """
+    if np.any(latency_ms[: len(budgets_ms)] > budgets_ms):
+        return 1.0  # nobody can tell
+    inside = latency_ms <= budgets_ms[:, None]
+    inside[:, : len(budgets_ms)] = np.eye(len(budgets_ms))
+    best = np.where(inside[:, :, None], values, -np.inf).max(1)
+    return float(np.mean(best - values[: len(budgets_ms)]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +109,14 @@ class Plan:
       rounds: how many there are; see `sizes`.
       seconds: of measuring and choosing, where the next round is expected to take as long as those before; `rounds`
         is ignored then. The first one, a network a budget, shows how long that is, and is made in any case.
+      least_gain: in top-1; the rounds end once less is expected of going on. What was never seen is expected to be
+        worth less than it is: many measurements later, one can still find two or three times as much.
     """
 
     count: int
     rounds: int = 0
     seconds: float = math.inf
+    least_gain: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +130,7 @@ class State:
       first: how many records there were before any of them.
       since: how many there were when the present start was made.
       climbers: choices that the next one's evolution goes on from, ``[n, tokens]``; None before the first.
+      gain: in top-1, that was expected before the last round; 1 where nobody can tell.
     """
 
     done: int = 0
@@ -114,6 +139,7 @@ class State:
     first: int = 0
     since: int = 0
     climbers: np.ndarray | None = None
+    gain: float = 1.0
 
 
 BEGINNING = State()
@@ -143,6 +169,8 @@ def left(plan: Plan, budgets: int, state: State) -> list[Round]:
     the first three quarters are shared among `STARTS` searches that know nothing of each other, and the last
     one goes on from what they all found.
     """
+    if state.gain < plan.least_gain:
+        return []
     if plan.seconds != math.inf:
         return _start(_sizes_in_time(plan, budgets, state), alone=False, done=state.done)
     if plan.rounds or plan.count < LEAST_TO_START_AGAIN:
@@ -185,14 +213,16 @@ def step(
         state = dataclasses.replace(state, first=first, since=len(records), climbers=None)
     rows = np.arange(len(records))
     known = records[(rows < state.first) | (rows >= state.since)] if now.alone else records
-    chosen, climbers = choose(
+    chosen, climbers, gain = choose(
         known, latency(records), budgets_ms, now.count, rng(state.done), now.spread, state.climbers, records
     )
     if len(chosen):
         records = records.append(measure(chosen))
     seconds = state.seconds + time.monotonic() - begun
     done, measured = state.done + 1, state.measured + now.count
-    return records, dataclasses.replace(state, done=done, measured=measured, seconds=seconds, climbers=climbers)
+    gain = 1.0 if now.alone else gain  # others may be on better hills
+    state = dataclasses.replace(state, done=done, measured=measured, seconds=seconds, climbers=climbers, gain=gain)
+    return records, state
 
 
 def grow(

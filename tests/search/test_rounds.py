@@ -14,7 +14,7 @@ def choose(records_, budgets_ms, count, seed=0, **more):
 
 def test_choose_names_new_architectures_that_fit(table):
     budgets_ms, latency = [7.0, 9.0], rounds.latency_of(table)
-    chosen, climbers = choose(table, budgets_ms, 60)
+    chosen, climbers, _ = choose(table, budgets_ms, 60)
     assert len(chosen) == 60 and len(np.unique(chosen, axis=0)) == 60
     assert table.lacks(chosen).all() and table.lacks(climbers).all()
     assert latency(chosen).max() <= 9.0 and np.mean(latency(chosen) <= 7.0) > 0.4
@@ -27,9 +27,9 @@ def test_choose_spends_no_measurement_twice(truth):
     assert len(everything) == tiny.size == 12
     top1 = 0.5 + 0.01 * tiny.one_hot(everything).sum(1)
     known = records.Records(tiny, everything, top1, 1 + np.arange(12.0))
-    chosen, climbers = choose(known[:10], [20.0], 60)
+    chosen, climbers, _ = choose(known[:10], [20.0], 60)
     assert {row.tobytes() for row in chosen} == {row.tobytes() for row in everything[10:]}
-    chosen, climbers = choose(known, [20.0], 60)
+    chosen, climbers, _ = choose(known, [20.0], 60)
     assert len(chosen) == 0 and len(climbers) == 0
     plan, kept = rounds.Plan(5), []
     how = (rounds.latency_of, [20.0], np.random.default_rng, None)
@@ -138,3 +138,43 @@ def test_many_measurements_start_several_times_and_then_go_on_from_everything(sp
 )
 def test_rounds_are_small_and_as_large_as_each_other(count, budgets, asked, expected):
     assert rounds.sizes(count, budgets, asked) == expected
+
+
+def test_rounds_end_once_little_is_expected_of_going_on(space, truth):
+    def measure(choices):
+        return records.Records(space, choices, *truth(choices))
+
+    start, kept = measure(space.sample_distinct(np.random.default_rng(0), 24, space.smallest()[None])), []
+    how = (rounds.latency_of, np.array([6.0, 7.5, 9.0]), np.random.default_rng, measure)
+    whole = rounds.grow(rounds.Plan(96), start, *how, keep=lambda *now: kept.append(now[1]))
+    gains = [state.gain for state in kept]
+    assert gains[-1] < 0.2 * gains[0] and all(gain >= 0 for gain in gains)
+    least = gains[len(gains) // 2] + 1e-9
+    number = next(place for place, gain in enumerate(gains) if gain < least)
+    plan = rounds.Plan(96, least_gain=least)
+    ended = rounds.grow(plan, start, *how, keep=lambda *now: kept.append(now[1]))
+    np.testing.assert_array_equal(ended.choices, whole.choices[: 24 + kept[number].measured])
+    assert not rounds.left(plan, 3, kept[-1]) and rounds.left(
+        rounds.Plan(96), 3, kept[-1]
+    )  # asked for less, it goes on
+    again = rounds.grow(rounds.Plan(96), ended, *how, kept[-1])
+    np.testing.assert_array_equal(again.choices, whole.choices)
+
+
+def test_the_expected_gain_is_about_what_there_is_to_gain(space, truth):
+    budgets_ms, rng = np.array([6.0, 7.5, 9.0]), np.random.default_rng(1)
+    everything = records.Records(space, many := space.sample(rng, 20_000), *truth(many))
+    known = everything[:60]
+    gain = choose(known, budgets_ms, 6)[2]
+    left = [
+        rounds.best_measured(everything, each, 1).top1[0] - rounds.best_measured(known, each, 1).top1[0]
+        for each in budgets_ms
+    ]
+    assert 0.3 * np.mean(left) < gain < 3 * np.mean(left)
+    assert choose(known, np.array([0.1, 9.0]), 6)[2] == 1.0  # no record keeps one of the budgets
+
+
+def test_gain_is_counted_for_each_budget_from_its_own_best():
+    values = np.array([[1.0, 1.0], [3.0, 3.0], [2.0, 0.0], [9.0, 5.0]])  # two records, two others
+    latency_ms, budgets_ms = np.array([1.0, 2.0, 1.0, 2.0]), np.array([1.0, 2.0])
+    assert rounds._gain(values, latency_ms, budgets_ms) == np.mean([[1.0, 0.0], [6.0, 2.0]])
