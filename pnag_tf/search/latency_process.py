@@ -14,6 +14,7 @@ import numpy as np
 from scipy import linalg, optimize
 
 from pnag_tf.search import predictor as predictor_lib
+from pnag_tf.search import process
 from pnag_tf.search import records as records_lib
 from pnag_tf.space import space as space_lib
 
@@ -78,7 +79,7 @@ def fit(known: predictor_lib.Predictors, measured: records_lib.Records) -> Laten
     errors = (1 - relative @ costs) / (1 - np.sum(half**2, 0) / noise)  # of each, left out
     layers = space.layer_one_hot(measured.choices).any(0)
     return LatencyProcess(
-        space, costs, factor, float(np.sqrt(noise)), _alike(space) @ layers > 0, latency_ms * (1 - errors)
+        space, costs, factor, float(np.sqrt(noise)), _alike(space) @ layers, latency_ms * (1 - errors)
     )
 
 
@@ -117,22 +118,18 @@ def _most_likely(parts: list[np.ndarray]) -> np.ndarray:
     Args:
       parts: features ``[n, f]`` of the relative latencies of measured architectures, all 1, each of unit variance.
     """
-    grams = [part @ part.T for part in parts]
-    targets, identity = np.ones(len(grams[0])), np.eye(len(grams[0]))
+    targets = np.ones(len(parts[0]))
+    grams = [*(part @ part.T for part in parts), np.eye(len(targets))]
 
     def negative(logs):
         variances = np.exp(logs)
+        shares = [variance * gram for variance, gram in zip(variances, grams, strict=True)]
         try:
-            shares = [variance * gram for variance, gram in zip(variances, [*grams, identity], strict=True)]
-            factor = linalg.cho_factor(sum(shares), lower=True)
+            value, slope = process.surprise(sum(shares), targets)
         except linalg.LinAlgError:
             return np.inf, np.zeros(len(logs))
-        inverse = linalg.cho_solve(factor, identity)
-        weights = inverse @ targets
-        slope = 0.5 * (inverse - np.outer(weights, weights))  # of the value, by the covariance
         off = (logs - USUAL) / BROAD
-        value = 0.5 * targets @ weights + np.log(np.diag(factor[0])).sum() + 0.5 * off @ off
-        return value, np.array([np.sum(slope * share) for share in shares]) + off / BROAD
+        return value + 0.5 * off @ off, np.array([np.sum(slope * share) for share in shares]) + off / BROAD
 
     return optimize.minimize(negative, USUAL, jac=True, method="L-BFGS-B", bounds=BOUNDS).x
 

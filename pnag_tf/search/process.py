@@ -214,14 +214,10 @@ def _most_likely(
         local = variances[LOCAL] * np.exp(-variances[DECAY] * squares)
         parts = [variance * gram for variance, gram in zip(variances[LEVELS], grams, strict=True)]
         try:
-            factor = linalg.cho_factor(sum(parts) + local + variances[NOISE] * identity + given, lower=True)
+            value, slope = surprise(sum(parts) + local + variances[NOISE] * identity + given, targets)
         except linalg.LinAlgError:
             return np.inf, np.zeros(len(logs))
-        inverse = linalg.cho_solve(factor, identity)
-        weights = inverse @ targets
-        value = 0.5 * targets @ weights + np.log(np.diag(factor[0])).sum()
-        # d value / d covariance; each variance's derivative is its sum over what the variance adds.
-        slope = 0.5 * (inverse - np.outer(weights, weights))
+        # Each variance's derivative is its sum over what the variance adds.
         decayed = -variances[DECAY] * np.sum(slope * local * squares)
         gradient = [*(np.sum(slope * part) for part in parts), np.sum(slope * local), decayed]
         gradient.append(variances[NOISE] * np.trace(slope))
@@ -230,6 +226,19 @@ def _most_likely(
 
     found = optimize.minimize(negative, USUAL, jac=True, method="L-BFGS-B", bounds=BOUNDS, options={"maxiter": 40})
     return found.x
+
+
+def surprise(covariance: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """(minus the log-likelihood of targets ``[n]``, up to a constant; its derivative by their covariance, ``[n, n]``).
+
+    Raises:
+      LinAlgError: the covariance is not positive definite.
+    """
+    factor = linalg.cho_factor(covariance, lower=True)
+    inverse = linalg.cho_solve(factor, np.eye(len(targets)))
+    weights = inverse @ targets
+    value = 0.5 * targets @ weights + np.log(np.diag(factor[0])).sum()
+    return value, 0.5 * (inverse - np.outer(weights, weights))
 
 
 def _scales(space: space_lib.SearchSpace, each: list[np.ndarray], variances: np.ndarray) -> np.ndarray:

@@ -56,7 +56,7 @@ def choose(
     Args:
       latency: choices ``[n, tokens]`` -> ms, ``[n]``; infinite for what must not be chosen at all.
       budgets_ms: each gets an equal share of `count`.
-      spread: of the functions around their mean; see `Process.draw`.
+      spread: of the functions around their mean, above 0; see `Process.draw`.
       climbers: of the round before: choices that the evolution goes on from.
       measured: what must not be chosen, `records` and more of which nothing is learned; `records` where not given.
 
@@ -66,10 +66,9 @@ def choose(
     """
     known = process.fit(_near(records, budgets_ms, rng), rng)
     functions, top1 = known.draw(FUNCTIONS, rng, spread), known.top1(records.choices)  # where noise is averaged away
-    start = [
-        records.choices[best] for best in search.best_within_each(top1[:, None], records.latency_ms, budgets_ms, ELITE)
-    ]
-    start = np.unique(np.concatenate([*start, *([] if climbers is None else [climbers])]), axis=0)
+    elites = search.best_within_each(top1[:, None], records.latency_ms, budgets_ms, ELITE)
+    start = [records.choices[np.concatenate(elites)], *([] if climbers is None else [climbers])]
+    start = np.unique(np.concatenate(start), axis=0)
     met, values, latency_ms = search.climb(
         records.space, functions, latency, start, budgets_ms, GENERATIONS, rng, MUTATION, PARENTS
     )
@@ -77,11 +76,12 @@ def choose(
     orders = search.best_within_each(values[new], latency_ms[new], budgets_ms, count)
     chosen = _in_turn([orders[place] for place in rng.permutation(len(orders))], count)
     climbers = new[np.unique(np.concatenate([order[:CLIMBERS] for order in orders]))]
-    best = [rows[0] for rows in search.best_within_each(top1[:, None], records.latency_ms, budgets_ms, 1)]
+    best = [rows[0] for rows in elites]
     rivals = np.concatenate([records.choices[best], met[climbers]])
     rivals_ms = np.concatenate([records.latency_ms[best], latency_ms[climbers]])
     mean = known.top1(rivals)[:, None]
-    gain = _gain(mean + (functions(rivals) - mean) / spread, rivals_ms, np.asarray(budgets_ms))
+    drawn = np.concatenate([functions(records.choices[best]), values[climbers]])
+    gain = _gain(mean + (drawn - mean) / spread, rivals_ms, np.asarray(budgets_ms))
     return met[new[chosen]], met[climbers], gain
 
 
